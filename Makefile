@@ -1,0 +1,68 @@
+# Each target sets up what it needs in .venv: a Python from 3.11 on and make are all that must be there before.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A stamp is named after the content of pyproject.toml: whoever changes that file installs anew.
+CONTENT := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+RUNTIME := $(VENV)/.runtime-$(CONTENT)
+DEV := $(VENV)/.dev-$(CONTENT)
+PEERS := $(VENV)/.peers-$(CONTENT)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench proof clean
+
+help:  ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+demo: $(RUNTIME)  ## watch a workflow survive the death of its worker
+	@$(BIN)/python -m infinitic demo
+
+test: $(DEV)  ## run every test, the samples' too
+	@$(BIN)/python -m pytest -q
+
+check: $(DEV)  ## format, lint, types, imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@if [ -d tests/typing ]; then echo $(BIN)/pyright; $(BIN)/pyright; else echo "pyright: tests/typing is not there yet"; fi
+	$(BIN)/lint-imports
+
+bench: $(PEERS)  ## print each benchmark's table
+	@for table in benchmarks/[!_]*.py; do \
+		[ -e "$$table" ] || { echo "no benchmark yet"; exit 0; }; \
+		echo; echo "$$table"; $(BIN)/python "$$table" || exit 1; \
+	done
+
+proof: $(DEV)  ## run the tests with high counts: takes long
+	@$(BIN)/python -m pytest -q --proof --timeout=3600
+
+clean:  ## remove what was made: environment, caches, builds
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed and $(PYTHON) is not: name one, as in make test PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian and Ubuntu: apt install python3-venv)" >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(RUNTIME): | $(BIN)/python
+	@echo "installing what running needs into $(VENV)"
+	@$(INSTALL) .
+	@rm -f $(VENV)/.runtime-* && touch $@
+
+$(DEV): | $(BIN)/python
+	@echo "installing what developing needs into $(VENV)"
+	@$(INSTALL) '.[dev]'
+	@rm -f $(VENV)/.runtime-* $(VENV)/.dev-* && touch $(RUNTIME) $@
+
+$(PEERS): | $(BIN)/python
+	@echo "installing what the benchmarks compare with into $(VENV)"
+	@$(INSTALL) '.[bench]'
+	@rm -f $(VENV)/.runtime-* $(VENV)/.peers-* && touch $(RUNTIME) $@

@@ -1,0 +1,177 @@
+"""The ambient context: what helper functions of workflow code and of tasks talk to.
+
+Two context variables live here and nowhere else: the engine sets one around each turn, a worker the other around
+each attempt of a task.
+"""
+
+from __future__ import annotations
+
+import random as _random
+import uuid as _uuid
+from collections.abc import MutableSequence, Sequence
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from attrs import frozen
+
+from dsl.errors import OutsideTask, OutsideWorkflow
+
+T = TypeVar("T")
+
+
+class Slot(Protocol):
+    """Where the answer of a command goes: the engine's side of a deferred."""
+
+    @property
+    def position(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+
+
+@frozen
+class CurrentWorkflow:
+    """What workflow code may know of its own instance. *parent* is the workflow id of who started it, or None."""
+
+    id: str
+    name: str
+    run: str
+    tags: frozenset[str] = frozenset()
+    meta: dict[str, Any] = {}
+    parent: str | None = None
+    root: str = ""
+
+
+class Context(Protocol):
+    """What the engine offers to workflow code while it runs."""
+
+    def issue(self, command: Any) -> Slot: ...
+    def spawn(self, flow: Any) -> Slot: ...
+    def compensate(self, flow: Any) -> None: ...
+    def cancel(self, slot: Any) -> None: ...
+    def drain(self, channel: str, type: Any) -> list[Any]: ...
+    def now(self) -> datetime: ...
+    def random(self) -> _random.Random: ...
+    def log(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None: ...
+    def about(self) -> CurrentWorkflow: ...
+
+
+@frozen
+class CurrentTask:
+    """What a task may know of itself. *attempt* counts from 1; *previous* is why the attempt before failed.
+
+    *id* is the same for every attempt: an idempotency key for what the task does elsewhere.
+    """
+
+    id: str
+    name: str
+    attempt: int = 1
+    workflow_id: str | None = None
+    workflow: str | None = None
+    tags: frozenset[str] = frozenset()
+    meta: dict[str, Any] = {}
+    previous: BaseException | None = None
+
+
+WORKFLOW: ContextVar[Context | None] = ContextVar("infinitic_workflow", default=None)
+TASK: ContextVar[CurrentTask | None] = ContextVar("infinitic_task", default=None)
+
+
+def running(what: str) -> Context:
+    """The context of the workflow that runs. Raises `OutsideWorkflow`, which names *what*."""
+    context = WORKFLOW.get()
+    if context is None:
+        raise OutsideWorkflow(what)
+    return context
+
+
+def current_task() -> CurrentTask:
+    """What is known of the task that runs. Raises `OutsideTask` elsewhere."""
+    task = TASK.get()
+    if task is None:
+        raise OutsideTask()
+    return task
+
+
+def current_workflow() -> CurrentWorkflow:
+    """What is known of the workflow instance that runs. Raises `OutsideWorkflow` elsewhere."""
+    return running("current_workflow()").about()
+
+
+def workflow_id() -> str:
+    """The id of the workflow instance that runs. Raises `OutsideWorkflow` elsewhere."""
+    return running("workflow_id()").about().id
+
+
+def now() -> datetime:
+    """The time of the present turn, aware UTC: the same on every replay. Raises `OutsideWorkflow` elsewhere."""
+    return running("now()").now()
+
+
+def uuid4() -> _uuid.UUID:
+    """A random UUID, the same on every replay. Raises `OutsideWorkflow` elsewhere."""
+    return _uuid.UUID(int=running("uuid4()").random().getrandbits(128), version=4)
+
+
+class Random:
+    """Random numbers of workflow code: seeded by run and branch, so the same on every replay.
+
+    `random()` is a float in [0, 1). Each call raises `OutsideWorkflow` outside a workflow.
+    """
+
+    def __call__(self) -> float:
+        """A float in [0, 1)."""
+        return running("random()").random().random()
+
+    def randint(self, a: int, b: int) -> int:
+        """An integer from *a* to *b*, both included."""
+        return running("random.randint()").random().randint(a, b)
+
+    def uniform(self, a: float, b: float) -> float:
+        """A float from *a* to *b*."""
+        return running("random.uniform()").random().uniform(a, b)
+
+    def choice(self, items: Sequence[T]) -> T:
+        """One of *items*, which must not be empty."""
+        return running("random.choice()").random().choice(items)
+
+    def shuffle(self, items: MutableSequence[Any]) -> None:
+        """Put *items* into a random order, in place."""
+        running("random.shuffle()").random().shuffle(items)
+
+    def sample(self, items: Sequence[T], k: int) -> list[T]:
+        """*k* different ones of *items*."""
+        return running("random.sample()").random().sample(items, k)
+
+
+random = Random()
+
+
+class Logger:
+    """A logger for workflow code: silent while replaying, and its lines name the instance.
+
+    Lines go to the standard logger `infinitic.workflow`, with `workflow`, `workflow_id` and `run` in `extra`.
+    """
+
+    def log(self, level: int, message: str, *args: Any, **extra: Any) -> None:
+        """Log at a level of the standard library's logging; keyword arguments go into the record's `extra`."""
+        running("logger").log(level, message, args, extra)
+
+    def debug(self, message: str, *args: Any, **extra: Any) -> None:
+        """Log at level 10."""
+        self.log(10, message, *args, **extra)
+
+    def info(self, message: str, *args: Any, **extra: Any) -> None:
+        """Log at level 20."""
+        self.log(20, message, *args, **extra)
+
+    def warning(self, message: str, *args: Any, **extra: Any) -> None:
+        """Log at level 30."""
+        self.log(30, message, *args, **extra)
+
+    def error(self, message: str, *args: Any, **extra: Any) -> None:
+        """Log at level 40."""
+        self.log(40, message, *args, **extra)
+
+
+logger = Logger()

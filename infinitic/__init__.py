@@ -1,0 +1,1 @@
+"""Durable workflows written as ordinary Python generators."""

@@ -1,0 +1,178 @@
+"""What can arrive for an instance, and the plain form of an error.
+
+An event is carried by a message to the workflow's topic, and recorded in the turn that it causes. Instants and
+durations are whole microseconds; `Raw` fields hold JSON as it was sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from msgspec import Raw, Struct
+
+NULL = Raw(b"null")
+
+
+class Frame(Struct, frozen=True, omit_defaults=True):
+    """One line of a stack: *source* is the text of the line when it could be read."""
+
+    file: str
+    line: int
+    function: str
+    source: str = ""
+
+
+class ErrorValue(Struct, frozen=True, omit_defaults=True):
+    """An exception as data: what it was, what it said, its fields, its cause and where it was raised."""
+
+    type: str  # "module:QualName"
+    message: str
+    fields: dict[str, Any] = {}
+    args: tuple[Any, ...] | None = None
+    cause: ErrorValue | None = None
+    notes: tuple[str, ...] = ()
+    stack: tuple[Frame, ...] = ()
+    traceback: str = ""
+
+    @property
+    def name(self) -> str:
+        """The class's own name, without its module."""
+        return self.type.rpartition(":")[2].rpartition(".")[2]
+
+    @property
+    def summary(self) -> str:
+        """One line: the class's name and the message's first line."""
+        first = self.message.partition("\n")[0]
+        return f"{self.name}: {first}" if first else self.name
+
+
+class Caller(Struct, frozen=True, omit_defaults=True):
+    """The command of a workflow that waits for an answer: where the answer goes."""
+
+    workflow: str
+    workflow_id: str
+    run: str
+    position: str
+
+
+class Signal(Struct, frozen=True, omit_defaults=True):
+    """One message in a channel."""
+
+    id: str
+    channel: str
+    value: Raw = NULL
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
+    """What all events have: *id*, the key by which a repeat is recognised."""
+
+    id: str
+
+
+class Started(Event, frozen=True, omit_defaults=True, tag="started"):
+    """An instance's run begins. The run id comes with it, so a repeated start is the same run."""
+
+    workflow: str
+    run: str
+    method: str = ""  # "" for a workflow function
+    arguments: Raw = NULL
+    tags: tuple[str, ...] = ()
+    meta: dict[str, Any] = {}
+    caller: Caller | None = None
+    root: str = ""  # workflow id of the topmost ancestor; "" when it is the instance itself
+    reply_to: str = ""
+    if_exists: str = "attach"
+    timeout: int = 0  # of the whole run; 0 is none
+    version: int = 1
+    sent: int = 0
+    # moved over by continue-as-new
+    previous: str = ""  # run id of the run before
+    signals: tuple[Signal, ...] = ()
+    senders: tuple[str, ...] = ()
+
+
+class TaskCompleted(Event, frozen=True, omit_defaults=True, tag="completed"):
+    """An attempt of a task returned."""
+
+    position: str
+    value: Raw = NULL
+    attempt: int = 1
+    worker: str = ""
+    began: int = 0
+    ended: int = 0
+
+
+class AttemptFailed(Event, frozen=True, omit_defaults=True, tag="attempt_failed"):
+    """An attempt of a task failed. *retry_in* is the policy's answer: microseconds, or None for never again."""
+
+    position: str
+    error: ErrorValue
+    attempt: int = 1
+    retry_in: int | None = None
+    timed_out: bool = False
+    worker: str = ""
+    began: int = 0
+    ended: int = 0
+
+
+class TimerFired(Event, frozen=True, omit_defaults=True, tag="fired"):
+    """A timer is due. *attempt* tells the retries of one task apart; 0 for a timer of the workflow's own."""
+
+    position: str
+    attempt: int = 0
+
+
+class SignalReceived(Event, frozen=True, omit_defaults=True, tag="signal"):
+    """A signal came for one of the instance's channels."""
+
+    channel: str
+    value: Raw = NULL
+    reply_to: str = ""
+
+
+class MethodCalled(Event, frozen=True, omit_defaults=True, tag="call"):
+    """A method of the instance was called. The event's id is the call id."""
+
+    method: str
+    arguments: Raw = NULL
+    caller: Caller | None = None
+    reply_to: str = ""
+
+
+class CancelRequested(Event, frozen=True, omit_defaults=True, tag="cancel"):
+    """The instance, or one call of it, is to be cancelled. *run* names one run; "" is whichever there is."""
+
+    call_id: str = ""
+    run: str = ""
+    reply_to: str = ""
+
+
+class Answered(Event, frozen=True, omit_defaults=True, tag="answered"):
+    """Another instance answered the command at *position*: a child, or a method called on an instance."""
+
+    position: str
+    status: str = "completed"  # completed, failed, cancelled, timed_out, exists, finished, unknown
+    value: Raw = NULL
+    error: ErrorValue | None = None
+    workflow: str = ""
+    workflow_id: str = ""
+
+
+class Retried(Event, frozen=True, omit_defaults=True, tag="retried"):
+    """A failed run is taken up again: turn *voids* (the one that failed it) and all later ones are applied anew."""
+
+    voids: int = -1  # -1 in a message: the engine fills it in
+    reply_to: str = ""
+
+
+AnyEvent: TypeAlias = (
+    Started
+    | TaskCompleted
+    | AttemptFailed
+    | TimerFired
+    | SignalReceived
+    | MethodCalled
+    | CancelRequested
+    | Answered
+    | Retried
+)

@@ -1,0 +1,68 @@
+"""Identifiers: of instances, runs, children and tasks, and what makes an id valid."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import time
+import uuid
+
+from dsl.errors import InvalidId
+
+MAX_ID_BYTES = 255
+
+
+def new_id() -> str:
+    """A new time-ordered UUID (RFC 9562, version 7): ids made later sort later, to the millisecond."""
+    milliseconds = time.time_ns() // 1_000_000
+    high = (milliseconds << 16) | 0x7000 | secrets.randbits(12)
+    return str(uuid.UUID(int=(high << 64) | (0b10 << 62) | secrets.randbits(62)))
+
+
+def new_run() -> str:
+    """A new random run id, so that a task id (which holds it) can not be guessed."""
+    return uuid.uuid4().hex
+
+
+def derived_id(run: str, position: str) -> str:
+    """The id of what the command at *position* of *run* made: the same on every replay and on every repeat."""
+    return str(uuid.uuid5(uuid.UUID(run), position))
+
+
+def derived_run(run: str, position: str) -> str:
+    """The run id of a child, or of the run that follows *run* by continue-as-new."""
+    return uuid.uuid5(uuid.UUID(run), f"{position}/run").hex
+
+
+def check_id(value: object, what: str = "a workflow id") -> str:
+    """*value* itself when it can be an id: 1 to 255 bytes of UTF-8, not blank. Raises `InvalidId`."""
+    if not isinstance(value, str):
+        raise InvalidId(what, repr(value), "a string")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidId(what, repr(value), "valid Unicode (it has a lone surrogate)") from None
+    if not value.strip():
+        raise InvalidId(what, repr(value), "at least one character that is not blank")
+    if size > MAX_ID_BYTES:
+        raise InvalidId(what, repr(value[:40] + "…"), f"at most {MAX_ID_BYTES} bytes of UTF-8, and this has {size}")
+    if "\x00" in value:
+        raise InvalidId(what, repr(value), "no NUL character")
+    return value
+
+
+def task_id(workflow: str, workflow_id: str, run: str, position: str) -> str:
+    """The url-safe id of a task: the same for every attempt of a position, new in a new run."""
+    text = json.dumps([workflow, workflow_id, run, position], ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def parse_task_id(value: str) -> tuple[str, str, str, str]:
+    """The (workflow, workflow id, run, position) that a task id stands for. Raises `InvalidId`."""
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+        workflow, workflow_id, run, position = (str(part) for part in parts)
+    except (ValueError, TypeError):
+        raise InvalidId("a task id", repr(value), "the id that current_task().id gave") from None
+    return workflow, workflow_id, run, position

@@ -1,0 +1,85 @@
+"""The `Storage` protocol: what keeps histories, state records, timers and inboxes.
+
+A storage moves bytes and records and never sees a generator. All of it may be called from several threads at once.
+Instants and durations are whole microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from infinitic.records import Append, Filter, StateRecord, Stored, TimerRow, TurnRow
+
+
+class Due(Struct, frozen=True):
+    """What a sweep claimed, in order of due, and the storage's clock when it did."""
+
+    now: int
+    timers: tuple[TimerRow, ...]
+
+
+class Page(Struct, frozen=True):
+    """Instances, newest start first; *after* goes into the next call, "" when this was the last page."""
+
+    records: tuple[StateRecord, ...]
+    after: str = ""
+
+
+class Storage(Protocol):
+    """What every storage does. Trouble with the storage itself raises `infinitic.errors.StorageError`."""
+
+    def load(self, workflow_id: str, from_turn: int = 0, run: str = "") -> Stored | None:
+        """The instance with the turns of its current run from number *from_turn* on, or None.
+
+        When *run* is given and is not the current run, *from_turn* is taken as 0. Timers are those of the current
+        run. `unsent` holds the turns of former runs that the mark has not passed.
+        """
+
+    def history(self, workflow_id: str, run: str) -> tuple[TurnRow, ...]:
+        """All turns of one run, current or former; empty when there is none."""
+
+    def records(self, workflow_ids: Sequence[str]) -> list[StateRecord | None]:
+        """The state records of many instances in one round trip, in the order of the ids."""
+
+    def append(self, batch: Sequence[Append]) -> list[bool]:
+        """Write each append whose expected version still holds; True where it did.
+
+        Each is atomic by itself, the batch needs not be. A lost race is a False, never an exception. An append that
+        changes nothing reports whether the expected version holds. Two appends of one batch never name the same
+        instance.
+        """
+
+    def claim_due_timers(self, workflows: Sequence[str], ahead: int, limit: int, lease: int) -> Due:
+        """Claim up to *limit* timers of these workflows that are due within *ahead* from now.
+
+        A timer is free when its `claimed_until` has passed, or when it is more than 300 ms overdue. Claiming sets
+        `claimed_until` to max(now, due) + *lease*; `due` never moves. Decided by the storage's own clock.
+        """
+
+    def offers(self, fingerprints: Mapping[str, str], behind_since: int, limit: int) -> list[tuple[str, str]]:
+        """(workflow, workflow id) of instances that somebody should look at again, by workflow name → fingerprint.
+
+        Those of these workflows with a non-empty inbox and a record whose fingerprint differs from the given one, and
+        those whose mark has been behind their turns since before the instant *behind_since*.
+        """
+
+    def find(self, where: Filter, limit: int, after: str = "") -> Page:
+        """One page of at most *limit* instances, newest start first (then by id)."""
+
+    def count(self, where: Filter) -> int:
+        """How many instances there are."""
+
+    def purge(self, now: int) -> int:
+        """Remove instances whose `expires` lies before *now*; how many went.
+
+        One whose mark is behind stays. Compares (run, turns) while it deletes, so an instance that moved stays too.
+        """
+
+    def now(self) -> int:
+        """The storage's clock."""
+
+    def close(self) -> None:
+        """Give everything back; further calls are an error."""
