@@ -8,31 +8,50 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from datetime import timedelta
 from enum import Enum
+from functools import cached_property, partial
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from dsl.commands import Command
+from dsl.errors import InvalidId
 from dsl.policies import Retry
 from dsl.timers import Duration, microseconds
 
 T_co = TypeVar("T_co", covariant=True)
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*\Z", re.ASCII)
+MAX_ID_BYTES = 255
 _PLAIN = (type(None), bool, int, float, str, bytes, Enum, timedelta)
 
 
 def check_name(name: object, what: str) -> str:
     """*name* itself when it can name a service, task, workflow, method or channel. Raises `ValueError`."""
     if not isinstance(name, str) or not NAME.match(name):
-        raise ValueError(f"{name!r} cannot name {what}: expected letters, digits, '_', '.' and '-', no digit first")
+        expected = "letters, digits, '_', '.' and '-', beginning with a letter or '_'"
+        raise ValueError(f"{name!r} cannot name {what}: expected {expected}")
     if name.startswith("infinitic."):
         raise ValueError(f"{name!r} cannot name {what}: names that begin with 'infinitic.' are reserved")
     return name
+
+
+def check_id(value: object, what: str = "a workflow id") -> str:
+    """*value* itself when it can be an id: 1 to 255 bytes of UTF-8, not blank, no NUL. Raises `InvalidId`."""
+    if not isinstance(value, str):
+        raise InvalidId(what, repr(value), "a string")
+    size = len(value.encode(errors="surrogatepass"))
+    if size > MAX_ID_BYTES:
+        raise InvalidId(
+            what, repr(value[:40] + "…"), f"at most {MAX_ID_BYTES} bytes of UTF-8, and this has {size}"
+        )
+    if not value.strip() or "\0" in value or any("\ud800" <= one <= "\udfff" for one in value):
+        raise InvalidId(what, repr(value), "text that is not blank, without NUL and lone surrogates")
+    return value
 
 
 class Options(Struct, frozen=True, omit_defaults=True):
@@ -58,6 +77,13 @@ def as_timeout(value: Duration | None, what: str) -> int | None:
     return length
 
 
+def as_retry(value: Retry | None, what: str) -> Retry | None:
+    """*value* itself. Raises `TypeError` for what is no policy, naming *what*."""
+    if value is None or isinstance(value, Retry):
+        return value
+    raise TypeError(f"{what} takes a Retry, as in Retry(max_attempts=3), not {value!r}")
+
+
 def as_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Tags, sorted and each once. Raises `TypeError` for a bare string or for what is no text."""
     if isinstance(tags, str):
@@ -69,6 +95,15 @@ def as_tags(tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(result))
 
 
+def as_meta(meta: dict[str, Any] | None) -> dict[str, Any]:
+    """What comes along with a call, by text keys. Raises `TypeError` for what is no such dict."""
+    if meta is None:
+        return {}
+    if not isinstance(meta, dict) or not all(isinstance(key, str) for key in meta):
+        raise TypeError(f"meta takes a dict with text keys, not {meta!r}")
+    return meta
+
+
 class Definition:
     """A function that can be described by a call: a task, a workflow function, a method, a query.
 
@@ -76,8 +111,11 @@ class Definition:
     """
 
     kind: ClassVar[str] = "task"
+    goes_on: ClassVar[str] = "a function or on a method of a Service"
 
     def __init__(self, fn: Callable[..., Any], *, name: str | None = None) -> None:
+        if isinstance(fn, type | staticmethod | classmethod) or not callable(fn):
+            raise TypeError(f"@{self.kind} goes on {self.goes_on}, not on {fn!r}")
         self.fn = fn
         self.name = check_name(name if name is not None else getattr(fn, "__name__", "?"), f"a {self.kind}")
         self.owner = self.name
@@ -100,51 +138,62 @@ class Definition:
         parameters = list(inspect.signature(self.fn).parameters.values())[1 if self.bound else 0 :]
         for one in parameters:
             if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-                raise TypeError(f"{self.label} takes {one}: arguments travel by name, so give each a parameter")
+                raise TypeError(f"{self.label} takes {one}: arguments travel by name, so name each of them")
         return parameters
 
     @property
     def signature(self) -> str:
         """The signature as a caller sees it, as in `Hotels.book(city: str, nights: int = 1)`."""
-        shown = [p.replace(annotation=_readable(p.annotation)) for p in self.parameters]
+        shown = [one.replace(annotation=_readable(one.annotation)) for one in self.parameters]
         return f"{self.label}{inspect.Signature(shown)}"
+
+    @cached_property
+    def arguments_type(self) -> type[Struct]:
+        """The parameters as a struct type; made at first use, because it takes a look at the signature."""
+        return arguments_struct(self)
+
+    @cached_property
+    def positional_only(self) -> frozenset[str]:
+        """The parameters that cannot be given by name."""
+        return frozenset(one.name for one in self.parameters if one.kind is one.POSITIONAL_ONLY)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The arguments as a struct. Raises `TypeError` with the signature when they do not fit."""
+        make = self.arguments_type
         try:
-            return self.arguments_type(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.signature}: {_problem(self, args, kwargs, error)}") from None
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute == "arguments_type":  # made at first use: no type hint is resolved at decoration
-            self.arguments_type = arguments_struct(self)
-            return self.arguments_type
-        raise AttributeError(f"{type(self).__name__} {self.__dict__.get('name')!r} has no attribute {attribute!r}")
+            if not kwargs or self.positional_only.isdisjoint(kwargs):
+                return make(*args, **kwargs)
+        except TypeError:
+            pass
+        raise TypeError(f"{self.signature}: {_problem(self, args, kwargs)}") from None
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.label}>"
-
-
-def _readable(annotation: Any) -> Any:
-    return _Bare(annotation) if isinstance(annotation, str) else annotation
 
 
 class _Bare(str):
     """An annotation that is shown without quotes."""
 
     __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = str.__str__
 
 
-def _problem(definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> str:
+def _readable(annotation: Any) -> Any:
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
+
+
+def _problem(definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     try:
         inspect.Signature(definition.parameters).bind(*args, **kwargs)
     except TypeError as exact:
         return str(exact)
-    return str(error)
+    return "the arguments do not fit"
+
+
+def attributes(cls: type) -> Iterator[tuple[str, list[Any]]]:
+    """Each attribute of a class, with all that the class and its bases hold under that name, nearest first."""
+    for name in dict.fromkeys(name for base in cls.__mro__ for name in vars(base)):
+        yield name, [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
 
 
 def arguments_struct(definition: Definition) -> type[Struct]:
@@ -153,8 +202,8 @@ def arguments_struct(definition: Definition) -> type[Struct]:
     positional = [_field(one) for one in parameters if one.kind is not one.KEYWORD_ONLY]
     keywords = [_field(one) for one in parameters if one.kind is one.KEYWORD_ONLY]
     name = re.sub(r"\W", "_", definition.label)
-    made = msgspec.defstruct(name, positional)
-    return msgspec.defstruct(name, keywords, bases=(made,), kw_only=True) if keywords else made
+    made = msgspec.defstruct(name, positional, frozen=True)
+    return msgspec.defstruct(name, keywords, bases=(made,), frozen=True, kw_only=True) if keywords else made
 
 
 def _field(parameter: inspect.Parameter) -> Any:
@@ -163,7 +212,14 @@ def _field(parameter: inspect.Parameter) -> Any:
         return (parameter.name, Any)
     if isinstance(default, _PLAIN):
         return (parameter.name, Any, default)
-    return (parameter.name, Any, msgspec.field(default_factory=lambda: default))
+    fresh = type(default) in (
+        list,
+        dict,
+        set,
+        bytearray,
+    )  # a copy for each call: nobody sees another one's changes
+    make = partial(deepcopy, default) if fresh else lambda: default
+    return (parameter.name, Any, msgspec.field(default_factory=make))
 
 
 class Call(Struct, Command[T_co], frozen=True):
@@ -174,10 +230,13 @@ class Call(Struct, Command[T_co], frozen=True):
     workflow_id: str = ""  # of the instance that is meant; "" starts a new one
     given: Options = NO_OPTIONS
 
+    takes: ClassVar[frozenset[str]] = frozenset()
+
     @property
     def label(self) -> str:
         """As in `Hotels.book(city='Oslo', nights=1)`, shortened."""
-        shown = ", ".join(f"{name}={_short(getattr(self.arguments, name))}" for name in _fields(self.arguments))
+        names = self.arguments.__struct_fields__
+        shown = ", ".join(f"{name}={_short(getattr(self.arguments, name))}" for name in names)
         return f"{self.definition.label}({shown})"
 
     def options(
@@ -191,27 +250,24 @@ class Call(Struct, Command[T_co], frozen=True):
     ) -> Self:
         """A copy with these options; what is not given stays. *timeout* is in seconds, or a timedelta.
 
-        *id* is the workflow id on a start; tasks take none (`TypeError`). *retry* is for tasks. *timeout* is an
-        attempt's on a task, the whole run's on a start.
+        *id* is the workflow id on a start and the call id on a method. *meta* is added key by key. *timeout* is an
+        attempt's on a task, the whole run's on a start. Raises `TypeError` for an option that this takes not
+        (tasks take no id, only tasks take a retry), and for a value that cannot be; `InvalidId`, `ValueError`.
         """
-        self._refuse(id=id, tags=tags, meta=meta, retry=retry, timeout=timeout)
-        old = self.given
-        new = Options(
-            id=old.id if id is None else id,
-            tags=as_tags(tags) or old.tags,
-            meta={**old.meta, **(meta or {})},
-            retry=old.retry if retry is None else retry,
-            timeout=old.timeout if timeout is None else as_timeout(timeout, "options(timeout=)"),
-        )
-        return msgspec.structs.replace(self, given=new)
-
-    takes: ClassVar[frozenset[str]] = frozenset()
-
-    def _refuse(self, **options: Any) -> None:
-        for name, value in options.items():
-            if (value or value == 0) and name not in self.takes:
+        given = {"id": id, "tags": tags or None, "meta": meta, "retry": retry, "timeout": timeout}
+        for name, value in given.items():
+            if value is not None and name not in self.takes:
                 takes = ", ".join(sorted(self.takes)) or "none"
                 raise TypeError(f"{self.label} takes no option {name!r} (it takes: {takes})")
+        old = self.given
+        new = Options(
+            id=old.id if id is None else check_id(id, "options(id=)"),
+            tags=as_tags(tags) or old.tags,
+            meta=old.meta | as_meta(meta),
+            retry=as_retry(retry, "options(retry=)") or old.retry,
+            timeout=as_timeout(timeout, "options(timeout=)") or old.timeout,
+        )
+        return msgspec.structs.replace(self, given=new)
 
     def __repr__(self) -> str:
         return self.label
@@ -231,6 +287,8 @@ class StartCall(Call[T_co], frozen=True):
 
 class MethodCall(Call[T_co], frozen=True):
     """Call a method of the instance *workflow_id*."""
+
+    takes: ClassVar[frozenset[str]] = frozenset({"id"})
 
 
 class Send(Call[None], frozen=True):
@@ -253,10 +311,6 @@ class Query(Struct, Generic[T_co], frozen=True):
     def label(self) -> str:
         """As in `Loyalty.balance()`."""
         return f"{self.definition.label}(…)"
-
-
-def _fields(arguments: Any) -> tuple[str, ...]:
-    return getattr(arguments, "__struct_fields__", ())
 
 
 def _short(value: object) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from msgspec import Struct
 
-from dsl.calls import Call, Send, check_name
+from dsl.calls import Call, Send, check_id, check_name
 from dsl.commands import Command
 from dsl.context import running
 
@@ -59,15 +59,16 @@ class Sender(Generic[T]):
 
 
 class Channel(Generic[T]):
-    """A typed mailbox: `bonus = Channel(int)` in a workflow class, or `Channel(str, name="confirmed")` in a module.
+    """A typed mailbox: `bonus = Channel(int)` in a workflow class, `Channel(str, name="confirmed")` in a module.
 
-    `Channel[int | str]()` declares any type. Signals are kept until they are received.
+    `Channel[int | str]()` declares any type. Signals are kept until they are received. Raises `ValueError` for
+    what cannot be a name.
     """
 
     def __init__(self, type: type[T] | None = None, /, *, name: str | None = None) -> None:
         self._type = type
         self.name = check_name(name, "a channel") if name is not None else ""
-        self.owner = ""  # the workflow class's name; "" for a channel of a module
+        self.owner = ""  # the workflow's name; "" for a channel of a module
         self.cache: Any = None  # the runtime's
 
     @property
@@ -85,21 +86,24 @@ class Channel(Generic[T]):
 
     def receive(self) -> Command[T]:
         """The next signal: the oldest that is buffered, else the next to come. For function workflows."""
-        if not self.name:
-            raise TypeError("a channel of a module needs a name: Channel(str, name='confirmed')")
-        return Receive(self)
+        return Receive(self._named())
 
     def drain(self) -> list[T]:
         """All signals that are buffered, oldest first; they are received by that. Does not wait."""
         return running(f"{self.label}.drain()").drain(self.name, self)
 
     def by_id(self, id: str) -> Sender[T]:
-        """The channel of the instance *id*, to send to."""
-        if not self.name:
-            raise TypeError("a channel of a module needs a name: Channel(str, name='confirmed')")
-        return Sender(self, id)
+        """The channel of the instance *id*, to send to. Raises `InvalidId` for what cannot be one."""
+        return Sender(self._named(), check_id(id))
+
+    def _named(self) -> Channel[T]:
+        if self.name:
+            return self
+        raise TypeError("a channel of a module needs a name: Channel(str, name='confirmed')")
 
     def __set_name__(self, owner: Any, name: str) -> None:
+        if not hasattr(owner, "workflow_name"):
+            raise TypeError(f"{owner.__name__}.{name}: a class with channels must be a Workflow")
         self.name = self.name or check_name(name, "a channel")
         self.owner = owner.__name__
 
@@ -108,7 +112,8 @@ class Channel(Generic[T]):
     @overload
     def __get__(self, instance: object, owner: Any = None, /) -> Mailbox[T]: ...
     def __get__(self, instance: Any, owner: Any = None, /) -> Any:
-        return Sender(self) if instance is None else Mailbox(self)
+        held = vars(owner)["_channels"].get(self.name, self)  # as the workflow *owner* has it
+        return Sender(held) if instance is None else Mailbox(held)
 
     def __repr__(self) -> str:
         return f"<channel {self.label}>"

@@ -1,13 +1,15 @@
-"""Combinators: wait for many things at once. They take commands, deferreds, generators and coroutines, and nest."""
+"""Combinators: wait for many things at once.
+
+They take commands, deferreds, generators and coroutines, and nest. What is no such thing is a `TypeError`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
-from typing import Any, Generic, TypeVar, TypeVarTuple, overload
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar, overload
 
-from msgspec import Struct
-
-from dsl.commands import Awaits, Command, Item, described
+from dsl.commands import All as All
+from dsl.commands import Combinator, Command, First, Item, takes_item
 from dsl.timers import Duration, Timer, microseconds
 
 T = TypeVar("T")
@@ -19,7 +21,6 @@ E = TypeVar("E")
 F = TypeVar("F")
 G = TypeVar("G")
 H = TypeVar("H")
-Ts = TypeVarTuple("Ts")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -55,38 +56,8 @@ class Outcome(Generic[T_co]):
         return f"Outcome({self._value!r})" if self.ok else f"Outcome(error={self.error!r})"
 
 
-class Combinator(Struct, Command[T_co], frozen=True):
-    """What all combinators have: the *items* they wait for."""
-
-    items: tuple[Any, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """As in `gather(3 items)`."""
-        return f"{type(self).__name__.lower()}({len(self.items)} items)"
-
-
 class Gather(Combinator[T_co], frozen=True):
     """All answers in a tuple; raises the first failure."""
-
-
-class All(Combinator[tuple[*Ts]], frozen=True):
-    """What `a & b` gives: as `gather`; one more `&` makes it longer."""
-
-    def __and__(self, other: Awaits[B]) -> All[*Ts, B]:  # type: ignore[override]  # narrower on purpose: stays flat
-        return All((*self.items, other))
-
-
-class First(Combinator[T_co], frozen=True):
-    """The first answer; raises when all have failed, with the last failure."""
-
-    joined_by_or: bool = False
-
-    @classmethod
-    def joined(cls, left: Any, right: Any) -> First[Any]:
-        """What `left | right` gives; `a | b | c` waits for three, flat."""
-        items = left.items if isinstance(left, First) and left.joined_by_or else (left,)
-        return cls((*items, right), joined_by_or=True)
 
 
 class Race(Combinator[T_co], frozen=True):
@@ -103,14 +74,8 @@ class Timeout(Combinator[T_co], frozen=True):
     """The item's answer, or the builtin `TimeoutError` when the timer is first: two items, the timer last."""
 
 
-def _checked(what: str, items: tuple[Any, ...]) -> tuple[Any, ...]:
-    for item in items:
-        if not isinstance(item, Command | Generator | Coroutine):
-            hint = f": write {what}(*items)" if isinstance(item, list | tuple | set | dict) else ""
-            raise TypeError(
-                f"{what}() takes commands, deferreds, generators and coroutines, not {described(item)}{hint}"
-            )
-    return items
+def _checked(what: str, items: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple([takes_item(what, item) for item in items])
 
 
 @overload
@@ -124,7 +89,9 @@ def gather(a: Item[A], b: Item[B], c: Item[C], /) -> Command[tuple[A, B, C]]: ..
 @overload
 def gather(a: Item[A], b: Item[B], c: Item[C], d: Item[D], /) -> Command[tuple[A, B, C, D]]: ...
 @overload
-def gather(a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], /) -> Command[tuple[A, B, C, D, E]]: ...
+def gather(
+    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], /
+) -> Command[tuple[A, B, C, D, E]]: ...
 @overload
 def gather(
     a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], /
@@ -155,18 +122,6 @@ def first(a: Item[A], b: Item[B], c: Item[C], d: Item[D], /) -> Command[A | B | 
 @overload
 def first(a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], /) -> Command[A | B | C | D | E]: ...
 @overload
-def first(
-    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], /
-) -> Command[A | B | C | D | E | F]: ...
-@overload
-def first(
-    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], g: Item[G], /
-) -> Command[A | B | C | D | E | F | G]: ...
-@overload
-def first(
-    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], g: Item[G], h: Item[H], /
-) -> Command[A | B | C | D | E | F | G | H]: ...
-@overload
 def first(*items: Item[T]) -> Command[T]: ...
 def first(*items: Any) -> Any:
     """The first answer; raises only when every item has failed, with the last failure. `a | b` is the same.
@@ -184,7 +139,7 @@ def race(**items: Item[T]) -> Command[tuple[str, T]]:
     Tasks and children that lose are cancelled. Raises `ValueError` when there is no item.
     """
     if not items:
-        raise ValueError("race() of nothing would wait for ever: give it one item or more, as in race(a=…, b=…)")
+        raise ValueError("race() of nothing would wait for ever: give it an item or more, as in race(a=…)")
     return Race(_checked("race", tuple(items.values())), names=tuple(items))
 
 
@@ -204,20 +159,6 @@ def settle(
 def settle(
     a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], /
 ) -> Command[tuple[Outcome[A], Outcome[B], Outcome[C], Outcome[D], Outcome[E]]]: ...
-@overload
-def settle(
-    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], /
-) -> Command[tuple[Outcome[A], Outcome[B], Outcome[C], Outcome[D], Outcome[E], Outcome[F]]]: ...
-@overload
-def settle(
-    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], g: Item[G], /
-) -> Command[tuple[Outcome[A], Outcome[B], Outcome[C], Outcome[D], Outcome[E], Outcome[F], Outcome[G]]]: ...
-@overload
-def settle(
-    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], g: Item[G], h: Item[H], /
-) -> Command[
-    tuple[Outcome[A], Outcome[B], Outcome[C], Outcome[D], Outcome[E], Outcome[F], Outcome[G], Outcome[H]]
-]: ...
 @overload
 def settle(*items: Item[T]) -> Command[tuple[Outcome[T], ...]]: ...
 def settle(*items: Any) -> Any:

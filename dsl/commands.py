@@ -1,14 +1,16 @@
-"""What workflow code yields: a command is inert data; nothing happens until it is yielded or dispatched."""
+"""What workflow code yields: a command is inert data; nothing happens until it is yielded or dispatched.
+
+Here too is what `a & b` and `a | b` build, because commands make it of themselves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, TypeVarTuple
+
+from msgspec import Struct
 
 from dsl.errors import ProtocolError
-
-if TYPE_CHECKING:
-    from dsl.combinators import All
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -24,7 +26,7 @@ class Awaits(Protocol[T_co]):
 
 
 class Command(Generic[T_co]):
-    """Something to do that answers a `T`: `answer = yield from command`, or `await command` in an `async def`."""
+    """Something to do that answers a `T`: `answer = yield from command`, or `await command` in `async def`."""
 
     __slots__ = ()
     __infinitic_command__ = True
@@ -35,20 +37,18 @@ class Command(Generic[T_co]):
     __await__ = __iter__
 
     def __or__(self, other: Awaits[B]) -> Command[T_co | B]:
-        """The first of the two to succeed; raises when both have failed."""
-        from dsl.combinators import First  # noqa: PLC0415  # combinators are commands themselves
-
-        return First.joined(self, other)
+        """The first of the two to succeed; raises when both have failed. `a | b | c` waits for three, flat."""
+        return First.joined(self, takes_item("|", other))
 
     def __and__(self, other: Awaits[B]) -> All[T_co, B]:
         """Both answers, in a tuple; raises the first failure. `a & b & c` is one flat tuple."""
-        from dsl.combinators import All  # noqa: PLC0415  # combinators are commands themselves
-
-        return All((self, other))
+        return All((self, takes_item("&", other)))
 
     def __bool__(self) -> bool:
+        """Raises `ProtocolError`: a command has no answer yet, and so is neither true nor false."""
         raise ProtocolError(
-            f"{described(self)} was used as a truth value, but it has no answer yet: write `yield from` before it."
+            f"{described(self)} was used as a truth value, but it has no answer yet: "
+            "write `yield from` before it."
         )
 
 
@@ -56,8 +56,50 @@ Item: TypeAlias = Awaits[T] | Coroutine[Any, Any, T]
 Flow: TypeAlias = Generator[Command[Any], Any, R]
 """What a workflow function returns: `def trip(city: str) -> Flow[Receipt]`."""
 
+ITEMS = (Command, Generator, Coroutine)
+
+
+class Combinator(Struct, Command[T_co], frozen=True):
+    """What all combinators have: the *items* they wait for."""
+
+    items: tuple[Any, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """As in `gather(3 items)`."""
+        return f"{type(self).__name__.lower()}({len(self.items)} items)"
+
+
+class All(Combinator[tuple[*Ts]], frozen=True):
+    """What `a & b` gives: as `gather`; one more `&` makes it longer."""
+
+    def __and__(self, other: Awaits[B]) -> All[*Ts, B]:  # type: ignore[override]  # narrower: stays flat
+        return All((*self.items, takes_item("&", other)))
+
+
+class First(Combinator[T_co], frozen=True):
+    """The first answer; raises when all have failed, with the last failure."""
+
+    joined_by_or: bool = False
+
+    @classmethod
+    def joined(cls, left: Any, right: Any) -> First[Any]:
+        """What `left | right` gives; `a | b | c` waits for three, flat."""
+        items = left.items if isinstance(left, First) and left.joined_by_or else (left,)
+        return cls((*items, right), joined_by_or=True)
+
+
+def takes_item(what: str, item: Any) -> Any:
+    """*item* itself when a combinator can wait for it. Raises `TypeError`, which names *what*."""
+    if isinstance(item, ITEMS):
+        return item
+    hint = f": write {what}(*items)" if isinstance(item, list | tuple | set | dict) and what.isalpha() else ""
+    raise TypeError(
+        f"{what} takes commands, deferreds, generators and coroutines, not {described(item)}{hint}"
+    )
+
 
 def described(command: object) -> str:
-    """A short text for a command in messages, as in `Hotels.book(…)`."""
+    """A short text for a command in messages, as in `Hotels.book(city='Oslo')`."""
     label = getattr(command, "label", None)
     return label if isinstance(label, str) else repr(command)

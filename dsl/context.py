@@ -1,21 +1,23 @@
 """The ambient context: what helper functions of workflow code and of tasks talk to.
 
-Two context variables live here and nowhere else: the engine sets one around each turn, a worker the other around
-each attempt of a task.
+Two context variables live here and nowhere else: the engine sets one around each turn, a worker the other
+around each attempt of a task.
 """
 
 from __future__ import annotations
 
-import random as _random
 import uuid as _uuid
 from collections.abc import MutableSequence, Sequence
 from contextvars import ContextVar
-from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from attrs import frozen
+from msgspec import Struct
 
 from dsl.errors import OutsideTask, OutsideWorkflow
+
+if TYPE_CHECKING:
+    import random as _random
+    from datetime import datetime
 
 T = TypeVar("T")
 
@@ -29,9 +31,8 @@ class Slot(Protocol):
     def status(self) -> str: ...
 
 
-@frozen
-class CurrentWorkflow:
-    """What workflow code may know of its own instance. *parent* is the workflow id of who started it, or None."""
+class CurrentWorkflow(Struct, frozen=True):
+    """What workflow code may know of its own instance. *parent* is the id of the instance that started it."""
 
     id: str
     name: str
@@ -56,8 +57,7 @@ class Context(Protocol):
     def about(self) -> CurrentWorkflow: ...
 
 
-@frozen
-class CurrentTask:
+class CurrentTask(Struct, frozen=True):
     """What a task may know of itself. *attempt* counts from 1; *previous* is why the attempt before failed.
 
     *id* is the same for every attempt: an idempotency key for what the task does elsewhere.
@@ -104,7 +104,7 @@ def workflow_id() -> str:
 
 
 def now() -> datetime:
-    """The time of the present turn, aware UTC: the same on every replay. Raises `OutsideWorkflow` elsewhere."""
+    """The time of this turn, aware UTC: the same on every replay. Raises `OutsideWorkflow` elsewhere."""
     return running("now()").now()
 
 
@@ -154,7 +154,7 @@ class Logger:
     """
 
     def log(self, level: int, message: str, *args: Any, **extra: Any) -> None:
-        """Log at a level of the standard library's logging; keyword arguments go into the record's `extra`."""
+        """Log at a level of the standard library's logging; keyword arguments go into `extra`."""
         running("logger").log(level, message, args, extra)
 
     def debug(self, message: str, *args: Any, **extra: Any) -> None:

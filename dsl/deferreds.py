@@ -49,7 +49,9 @@ def dispatch(command: Command[T]) -> Deferred[T]:
     """
     context = running("dispatch()")
     if isinstance(command, Generator | Coroutine):
-        raise TypeError("dispatch() takes a command; run a generator or coroutine beside this one with spawn()")
+        raise TypeError(
+            "dispatch() takes a command; run a generator or coroutine beside this one with spawn()"
+        )
     if not isinstance(command, Command):
         raise TypeError(f"dispatch() takes a command such as a task call, not {described(command)}")
     return command if isinstance(command, Deferred) else Deferred(context.issue(command))
@@ -62,7 +64,11 @@ def spawn(flow: Generator[Command[Any], Any, T] | Coroutine[Any, Any, T]) -> Def
     """
     context = running("spawn()")
     if isinstance(flow, Command):
-        raise TypeError(f"spawn() takes a generator or coroutine; {described(flow)} is a command: use dispatch()")
+        raise TypeError(
+            f"spawn() takes a generator or coroutine; {described(flow)} is a command: use dispatch()"
+        )
     if not isinstance(flow, Generator | Coroutine):
-        raise TypeError(f"spawn() takes a generator or coroutine, not {flow!r}: call the function, as in spawn(f(x))")
+        raise TypeError(
+            f"spawn() takes a generator or coroutine, not {flow!r}: call the function, as in spawn(f(x))"
+        )
     return Deferred(context.spawn(flow))

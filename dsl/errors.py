@@ -1,26 +1,26 @@
 """Every error that workflow code, a task or a caller can meet, named after what happened.
 
-    InfiniticError
-    ├── TaskFailed                  all attempts of a task failed
-    │   ├── TaskTimedOut            the last one by its timeout
-    │   ├── TaskCancelled           it was cancelled before it answered
-    │   └── WorkerLost              it killed its worker, alone, three times
-    ├── WorkflowFailed              a run raised
-    │   └── WorkflowTimedOut        a run took longer than its timeout
-    ├── WorkflowCancelled           a run was cancelled
-    ├── BranchCancelled             a spawned branch was cancelled
-    ├── WorkflowExists              the id is in use
-    ├── WorkflowFinished            the instance has ended and takes no call
-    ├── UnknownWorkflow             no instance has this id
-    ├── OutsideWorkflow             a helper for workflow code was called elsewhere
-    ├── OutsideTask                 `current_task()` was called elsewhere
-    ├── ProtocolError               workflow code yielded or returned what it must not
-    ├── ReadOnly                    a query asked for a command
-    ├── InvalidId                   an id that cannot be one
-    └── RemoteError                 stands in for an exception class that is not known here
+InfiniticError
+├── TaskFailed                  all attempts of a task failed
+│   ├── TaskTimedOut            the last one by its timeout
+│   ├── TaskCancelled           it was cancelled before it answered
+│   └── WorkerLost              it killed its worker, alone, three times
+├── WorkflowFailed              a run raised
+│   └── WorkflowTimedOut        a run took longer than its timeout
+├── WorkflowCancelled           a run was cancelled
+├── BranchCancelled             a spawned branch was cancelled
+├── WorkflowExists              the id is in use
+├── WorkflowFinished            the instance has ended and takes no call
+├── UnknownWorkflow             no instance has this id
+├── OutsideWorkflow             a helper for workflow code was called elsewhere
+├── OutsideTask                 `current_task()` was called elsewhere
+├── ProtocolError               workflow code yielded or returned what it must not
+├── ReadOnly                    a query asked for a command
+├── InvalidId                   an id that cannot be one
+└── RemoteError                 stands in for an exception class that is not known here
 
-    Cancelled (a BaseException)     thrown into workflow code that is cancelled
-    RetryIn, DoNotRetry             raised by a task to decide about its retry
+Cancelled (a BaseException)     thrown into workflow code that is cancelled
+RetryIn, DoNotRetry             raised by a task to decide about its retry
 """
 
 from __future__ import annotations
@@ -28,20 +28,28 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from attrs import field, frozen
+
 
 class Fields:
-    """Gives an exception equality of its facts, a repr that shows them, and pickling."""
+    """Makes an exception pickle with all its facts: its fields, its notes, and the cause that is one of its fields."""
 
     __slots__ = ()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.args, self.__dict__))  # type: ignore[attr-defined]  # a mix-in of exceptions
+    def __reduce__(self: Any) -> tuple[Any, ...]:
+        fields = self.__dict__
+        caused = self.__cause__ is not None and self.__cause__ is fields.get("error")
+        return (_rebuild, (type(self), self.args, fields, caused))
 
 
-def _rebuild(cls: type[BaseException], args: tuple[Any, ...], fields: dict[str, Any]) -> BaseException:
+def _rebuild(
+    cls: type[BaseException], args: tuple[Any, ...], fields: dict[str, Any], caused: bool
+) -> BaseException:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(fields)
+    if caused:
+        error.__cause__ = fields["error"]
     return error
 
 
@@ -49,16 +57,18 @@ class InfiniticError(Fields, Exception):
     """What all errors of this library have in common."""
 
 
+@frozen
 class Attempt:
-    """One attempt of a task: *number* from 1, the *error*, the *worker*, *began* and *ended* in microseconds UTC."""
+    """One attempt of a task: *number* from 1, its *error* and *worker*, *began* and *ended* in microseconds UTC.
 
-    __slots__ = ("began", "ended", "error", "number", "worker")
+    Equal when the facts are; errors are compared by their repr.
+    """
 
-    def __init__(self, number: int, error: BaseException, worker: str = "", began: int = 0, ended: int = 0) -> None:
-        self.number, self.error, self.worker, self.began, self.ended = number, error, worker, began, ended
-
-    def __repr__(self) -> str:
-        return f"Attempt({self.number}, {self.error!r})"
+    number: int
+    error: BaseException = field(eq=repr)
+    worker: str = ""
+    began: int = 0
+    ended: int = 0
 
 
 class TaskFailed(InfiniticError):

@@ -39,7 +39,9 @@ def inline(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Command[R]:
     before its result is recorded, and never after. Raises `TypeError` for what cannot be called.
     """
     if not callable(fn) or isinstance(fn, Command):
-        raise TypeError(f"inline() takes a function and its arguments, as in inline(f, x), not {described(fn)}")
+        raise TypeError(
+            f"inline() takes a function and its arguments, as in inline(f, x), not {described(fn)}"
+        )
     return Inline(fn, args, kwargs)
 
 
@@ -60,5 +62,7 @@ def continue_as_new(call: Call[Any]) -> Command[Never]:
     Raises `TypeError` for what does not describe a workflow's start.
     """
     if not isinstance(call, StartCall):
-        raise TypeError(f"continue_as_new() takes a workflow's start, as in continue_as_new(trip('Oslo')), not {call!r}")
+        raise TypeError(
+            f"continue_as_new() takes a workflow's start, as in continue_as_new(trip('Oslo')), not {call!r}"
+        )
     return ContinueAsNew(call)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
 from typing import Any
 
-from dsl.calls import Call, Definition, Query
+from dsl.calls import Definition, Query, StartCall
 from dsl.commands import Command, described
 from dsl.errors import ProtocolError
+from dsl.workflows import Described
 
 
 def wrong_yield(value: object, where: str) -> ProtocolError:
@@ -56,6 +57,8 @@ def _instead(value: Any) -> str:
         return "To wait for some seconds write `yield from sleep(seconds)`."
     if isinstance(value, Query):
         return f"Queries are for clients: client.run({value.label}). A workflow can call a @method instead."
+    if isinstance(value, Described):
+        return _instead(value.definition)
     if isinstance(value, Definition):
         return f"Call it: `yield from {value.label}(…)`."
     if isinstance(value, AsyncIterator):
@@ -70,10 +73,10 @@ def _instead(value: Any) -> str:
 def no_event_loop(error: BaseException) -> str:
     """A hint for an error that asyncio raised because workflow code runs on no event loop; "" for all others."""
     if isinstance(error, RuntimeError) and "event loop" in str(error):
-        return "workflow code runs on no event loop: use infinitic's sleep, gather and race, or do it in a task"
+        return "workflow code runs on no event loop: use `sleep`, `gather` and `race` of infinitic, or a task"
     return ""
 
 
 def is_start(call: object) -> bool:
     """Whether *call* describes the start of a workflow."""
-    return isinstance(call, Call) and call.definition.kind in ("workflow", "method") and not call.workflow_id
+    return isinstance(call, StartCall)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
-from dsl.calls import Call, Definition, TaskCall, as_timeout, check_name
+from dsl.calls import Call, Definition, TaskCall, as_retry, as_timeout, attributes, check_name
 from dsl.policies import Retry
 from dsl.timers import Duration
 
@@ -27,31 +28,30 @@ class Service:
 
     def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()
-        cls.service_name = check_name(name or cls.__name__, "a service")
-        for attribute, value in list(vars(cls).items()):
-            contract = _inherited(cls, attribute)
-            if contract is not None and isinstance(value, Task):
-                value.implements(contract)
-            elif contract is not None and callable(value):
-                task = Task(value)
-                task.implements(contract)
-                setattr(cls, attribute, task)
+        cls.service_name = check_name(cls.__name__ if name is None else name, "a service")
+        for attribute, found in attributes(cls):
+            if any(isinstance(one, Task) for one in found):
+                _implement(cls, attribute, found)
 
     @classmethod
     def tasks(cls) -> dict[str, Task[..., Any, Any]]:
         """The tasks by attribute name, as implemented here."""
-        names = {name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, Task)}
-        found = {name: _lookup(cls, name) for name in sorted(names)}
-        return {name: task for name, task in found.items() if isinstance(task, Task)}
+        return {name: found[0] for name, found in sorted(attributes(cls)) if isinstance(found[0], Task)}
 
 
-def _lookup(cls: type, name: str) -> Any:
-    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
-
-
-def _inherited(cls: type, name: str) -> Task[..., Any, Any] | None:
-    found = next((vars(base)[name] for base in cls.__mro__[1:] if name in vars(base)), None)
-    return found if isinstance(found, Task) else None
+def _implement(cls: type[Service], attribute: str, found: list[Any]) -> None:
+    """Give the task *attribute* its names: of *cls* when it is declared there, else of the contract."""
+    nearest, own = found[0], attribute in vars(cls)
+    contracts = list(dict.fromkeys(one.contract for one in found[own:] if isinstance(one, Task)))
+    if len(contracts) > 1:
+        both = " and ".join(one.label for one in contracts)
+        raise TypeError(f"{cls.__name__}.{attribute} would be both {both}: make a class for each")
+    if isinstance(nearest, Task) and not contracts:
+        nearest.owner = cls.service_name
+    elif own or not isinstance(nearest, Task):
+        task: Task[..., Any, Any] = nearest if isinstance(nearest, Task) else Task(nearest)
+        task.implements(contracts[0])
+        setattr(cls, attribute, task)
 
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     class ServiceTask(Protocol[P, R_co, Raw_co]):
         """A task of a service class: a protocol for the checkers, so that a plain function may override it."""
 
-        def __call__(self, service: Any, /, *args: P.args, **kwargs: P.kwargs) -> R_co | Coroutine[Any, Any, R_co]: ...
+        def __call__(
+            self, service: Any, /, *args: P.args, **kwargs: P.kwargs
+        ) -> R_co | Coroutine[Any, Any, R_co]: ...
         @overload
         def __get__(self, instance: None, owner: type[Any], /) -> Callable[P, Call[R_co]]: ...
         @overload
@@ -84,44 +86,40 @@ class Task(Definition, Generic[P, R_co, Raw_co]):
         timeout: Duration | None = None,
     ) -> None:
         super().__init__(fn, name=name)
-        if retry is not None and not isinstance(retry, Retry):
-            raise TypeError(f"task(retry=…) takes a Retry, as in Retry(max_attempts=3), not {retry!r}")
         self.owner = check_name(service, "a service") if service is not None else self.name
-        self.retry = retry
+        self.retry = as_retry(retry, "task(retry=)")
         self.timeout = as_timeout(timeout, "task(timeout=)")
         self.contract: Task[..., Any, Any] = self
-        self.named = name is not None
+        self.named = name is not None or service is not None
 
     def implements(self, contract: Task[..., Any, Any]) -> None:
-        """Take the names of the *contract*, whose task this is."""
-        self.contract = contract.contract
+        """Take the names of the *contract*, whose task this is. Raises `TypeError` when this has a name of its own."""
+        if self.named:
+            raise TypeError(f"{contract.label} has its name from the contract: leave name= and service= out")
+        self.contract = contract
         self.bound = True
-        self.name, self.owner = self.contract.name, self.contract.owner
+        self.name, self.owner = contract.name, contract.owner
 
     def __set_name__(self, owner: type, name: str) -> None:
         if not issubclass(owner, Service):
             raise TypeError(f"@task {owner.__name__}.{name}: a class with tasks must be a Service")
         self.bound = True
-        self.holder = owner
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R_co]:
         return TaskCall(self, self.bind(args, kwargs))
-
-    def __getattribute__(self, attribute: str) -> Any:
-        if attribute == "owner":  # the class's own name is known only after its body
-            holder = object.__getattribute__(self, "__dict__").get("holder")
-            if holder is not None and object.__getattribute__(self, "contract") is self:
-                return holder.service_name
-        return object.__getattribute__(self, attribute)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self.contract if instance is None else self.fn.__get__(instance, owner)
 
 
-class TaskDecorator(Protocol):
-    """What `task(…)` with options gives."""
+class TaskDecorator:
+    """`@task` or `@task(…)`: makes a function, or a method of a `Service`, a task.
 
-    @overload
+    *timeout* is an attempt's, in seconds or a timedelta. A function is a service of its own unless *service*
+    groups it. Raises `TypeError` for what is no function, `ValueError` for what cannot be a name or a timeout.
+    """
+
+    @overload  # type: ignore[overload-overlap]  # a method is a function too, whose first parameter is a service
     def __call__(
         self, fn: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /
     ) -> ServiceTask[P, R, Coroutine[Any, Any, R]]: ...
@@ -131,37 +129,17 @@ class TaskDecorator(Protocol):
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        name: str | None = None,
+        service: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+    ) -> Self: ...
+    def __call__(self, fn: Any = None, /, **options: Any) -> Any:
+        return partial(Task, **options) if fn is None else Task(fn)
 
 
-@overload
-def task(
-    fn: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /
-) -> ServiceTask[P, R, Coroutine[Any, Any, R]]: ...
-@overload
-def task(fn: Callable[Concatenate[S, P], R], /) -> ServiceTask[P, R, R]: ...
-@overload
-def task(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-@overload
-def task(fn: Callable[P, R], /) -> Task[P, R, R]: ...
-@overload
-def task(
-    *,
-    name: str | None = None,
-    service: str | None = None,
-    retry: Retry | None = None,
-    timeout: Duration | None = None,
-) -> TaskDecorator: ...
-def task(fn: Any = None, /, **options: Any) -> Any:
-    """Make a function, or a method of a `Service`, a task. *timeout* is an attempt's, in seconds or a timedelta.
-
-    A function is a service of its own unless *service* groups it. Raises `TypeError` for what is no function.
-    """
-    if fn is None:
-        return lambda function: Task(_function(function), **options)
-    return Task(_function(fn))
-
-
-def _function(fn: Any) -> Callable[..., Any]:
-    if isinstance(fn, type) or not callable(fn) or isinstance(fn, staticmethod | classmethod):
-        raise TypeError(f"@task goes on a function or on a method of a Service, not on {fn!r}")
-    return fn  # type: ignore[no-any-return]  # callable, as was just checked
+task = TaskDecorator()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -13,22 +12,32 @@ from dsl.commands import Command
 Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
 
-LONGEST = 100 * 365 * 86_400 * 1_000_000
+LONGEST = 100 * 365 * 86_400
+_UNITS = {"minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
 
 
-def microseconds(value: object, what: str) -> int:
-    """A duration as whole microseconds. Raises `TypeError` or `ValueError`, which name *what*."""
-    if isinstance(value, timedelta):
-        return value // timedelta(microseconds=1)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} takes seconds or a timedelta, not {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{what} takes a finite number of seconds, not {value!r}")
-    return round(value * 1_000_000)
+def microseconds(value: object, what: str, unit: int = 1) -> int:
+    """A duration as whole microseconds: a timedelta, or a number of *unit* seconds.
+
+    Raises `TypeError` for anything else, `ValueError` for what is not finite or is longer than a century; both
+    name *what*.
+    """
+    if isinstance(value, timedelta) and unit == 1:
+        length = value // timedelta(microseconds=1)
+        fits = abs(length) <= LONGEST * 1_000_000
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        expected = "seconds or a timedelta" if unit == 1 else "a number"
+        raise TypeError(f"{what} takes {expected}, not {value!r}")
+    else:
+        fits = abs(value) <= LONGEST / unit  # never so for NaN
+        length = round(value * unit * 1_000_000) if fits else 0
+    if not fits:
+        raise ValueError(f"{what} takes a finite duration of at most a century, not {value!r}")
+    return length
 
 
 class Timer(Struct, Command[None], frozen=True):
-    """Wait until *delay* microseconds have passed, or until the instant *due* (aware)."""
+    """Wait until *delay* microseconds have passed, or until the instant *due* (aware, in UTC)."""
 
     delay: int = 0
     due: datetime | None = None
@@ -36,7 +45,7 @@ class Timer(Struct, Command[None], frozen=True):
     @property
     def label(self) -> str:
         """As in `sleep(5 s)`."""
-        return f"sleep({self.delay / 1_000_000:g} s)" if self.due is None else f"sleep_until({self.due.isoformat()})"
+        return f"sleep_until({self.due.isoformat()})" if self.due else f"sleep({self.delay / 1_000_000:g} s)"
 
 
 def sleep(
@@ -47,17 +56,11 @@ def sleep(
     Raises `TypeError` for what is no number, `ValueError` for what is not finite or longer than a century.
     """
     total = microseconds(seconds, "sleep()")
-    for name, value, unit in (
-        ("minutes", minutes, 60),
-        ("hours", hours, 3600),
-        ("days", days, 86_400),
-        ("weeks", weeks, 604_800),
-    ):
-        if value:
-            total += microseconds(value * unit, f"sleep({name}=)")
-    if total > LONGEST:
-        raise ValueError(f"sleep() takes at most a century, not {total / 1_000_000:g} seconds")
-    return Timer(delay=total)
+    if minutes or hours or days or weeks:
+        for (name, unit), value in zip(_UNITS.items(), (minutes, hours, days, weeks), strict=True):
+            total += microseconds(value, f"sleep({name}=)", unit)
+        microseconds(total / 1_000_000, "sleep()")
+    return Timer(delay=max(0, total))
 
 
 def sleep_until(when: datetime) -> Command[None]:
@@ -71,4 +74,4 @@ def sleep_until(when: datetime) -> Command[None]:
         raise ValueError(
             f"sleep_until({when!r}) is naive: say which time zone is meant, as in when.replace(tzinfo=UTC)"
         )
-    return Timer(due=when)
+    return Timer(due=when.astimezone(UTC))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from functools import partial
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from dsl.calls import Call, Definition, MethodCall, Query, StartCall, check_name
+from dsl.calls import Call, Definition, MethodCall, Query, StartCall, attributes, check_id, check_name
 from dsl.channels import Channel, Sender
 from dsl.commands import Command, Flow
 
@@ -20,6 +22,7 @@ class WorkflowFunction(Definition, Generic[P, R_co, Raw_co]):
     """A workflow function. Calling it describes a start; `.fn` is the raw function."""
 
     kind = "workflow"
+    goes_on = "a function; a class of methods inherits from Workflow"
 
     def __init__(self, fn: Callable[..., Any], *, name: str | None = None, version: int = 1) -> None:
         super().__init__(fn, name=name)
@@ -29,46 +32,32 @@ class WorkflowFunction(Definition, Generic[P, R_co, Raw_co]):
         return StartCall(self, self.bind(args, kwargs))
 
 
-class WorkflowDecorator(Protocol):
-    """What `workflow(…)` with options gives."""
+class WorkflowDecorator:
+    """`@workflow` or `@workflow(name=…)`: makes a generator function, an `async def` or a plain function a workflow.
+
+    Raises `TypeError` for what is no function, `ValueError` for what cannot be a name.
+    """
 
     @overload
-    def __call__(self, fn: Callable[P, Generator[Command[Any], Any, R]], /) -> WorkflowFunction[P, R, Flow[R]]: ...
+    def __call__(
+        self, fn: Callable[P, Generator[Command[Any], Any, R]], /
+    ) -> WorkflowFunction[P, R, Flow[R]]: ...
     @overload
     def __call__(
         self, fn: Callable[P, Coroutine[Any, Any, R]], /
     ) -> WorkflowFunction[P, R, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> WorkflowFunction[P, R, R]: ...
-
-
-@overload
-def workflow(fn: Callable[P, Generator[Command[Any], Any, R]], /) -> WorkflowFunction[P, R, Flow[R]]: ...
-@overload
-def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowFunction[P, R, Coroutine[Any, Any, R]]: ...
-@overload
-def workflow(fn: Callable[P, R], /) -> WorkflowFunction[P, R, R]: ...
-@overload
-def workflow(*, name: str | None = None) -> WorkflowDecorator: ...
-def workflow(fn: Any = None, /, *, name: str | None = None) -> Any:
-    """Make a generator function, an `async def` or a plain function a workflow.
-
-    Raises `TypeError` for what is no function; a class of methods inherits from `Workflow` instead.
-    """
-
-    def decorate(function: Any) -> Any:
-        if isinstance(function, type):
-            raise TypeError(f"@workflow goes on a function; write class {function.__name__}(Workflow) with @method")
-        if not callable(function):
-            raise TypeError(f"@workflow goes on a function, not on {function!r}")
-        return WorkflowFunction(function, name=name)
-
-    return decorate if fn is None else decorate(fn)
+    @overload
+    def __call__(self, *, name: str | None = None) -> Self: ...
+    def __call__(self, fn: Any = None, /, *, name: str | None = None) -> Any:
+        return partial(WorkflowFunction, name=name) if fn is None else WorkflowFunction(fn)
 
 
 class Member(Definition):
     """What methods and queries of a workflow class share: the class that holds them."""
 
+    goes_on = "a function of a Workflow class"
     holder: type[Workflow]
 
     def __init__(self, fn: Callable[..., Any], *, name: str | None = None) -> None:
@@ -82,16 +71,14 @@ class Member(Definition):
 
     def describe(self, holder: type[Workflow], workflow_id: str) -> Any:
         """What describes a call of this on *holder*, of the instance *workflow_id*, or of a new one ("")."""
-        return Described(_held(self, holder), workflow_id)
+        return Described(vars(holder)["_members"].get(self.name, self), workflow_id)
+
+    def call(self, workflow_id: str, arguments: Any) -> Any:
+        """What asks for this with bound *arguments*."""
+        raise NotImplementedError
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self.describe(owner, "") if instance is None else self.fn.__get__(instance, owner)
-
-
-def _held(member: Member, holder: type[Workflow]) -> Member:
-    """The member as *holder* has it: an inherited one is copied, so that it is known by the right workflow's name."""
-    held = holder.__dict__.get("_members", {}).get(member.name)
-    return held if held is not None else member
 
 
 class Described:
@@ -145,24 +132,51 @@ class QueryMethod(Member, Generic[P, R_co]):
     def call(self, workflow_id: str, arguments: Any) -> Query[Any]:
         """The query with bound *arguments*. Raises `TypeError` when no instance is named."""
         if not workflow_id:
-            raise TypeError(f"the query {self.label} needs an instance: {self.owner}.by_id('…').{self.name}(…)")
+            raise TypeError(
+                f"the query {self.label} needs an instance: {self.owner}.by_id('…').{self.name}(…)"
+            )
         return Query(self, arguments, workflow_id)
 
 
-@overload
-def method(fn: Callable[Concatenate[W, P], Generator[Command[Any], Any, R]], /) -> Method[P, R, Flow[R]]: ...
-@overload
-def method(fn: Callable[Concatenate[W, P], Coroutine[Any, Any, R]], /) -> Method[P, R, Coroutine[Any, Any, R]]: ...
-@overload
-def method(fn: Callable[Concatenate[W, P], R], /) -> Method[P, R, R]: ...
-def method(fn: Any, /) -> Any:
-    """Make a function of a `Workflow` class a method: a generator, an `async def`, or a plain function."""
-    return Method(fn)
+class MethodDecorator:
+    """`@method` or `@method(name=…)`, in a `Workflow` class: on a generator, an `async def` or a plain function.
+
+    Raises `TypeError` for what is no function, `ValueError` for what cannot be a name.
+    """
+
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[W, P], Generator[Command[Any], Any, R]], /
+    ) -> Method[P, R, Flow[R]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[W, P], Coroutine[Any, Any, R]], /
+    ) -> Method[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[W, P], R], /) -> Method[P, R, R]: ...
+    @overload
+    def __call__(self, *, name: str | None = None) -> Self: ...
+    def __call__(self, fn: Any = None, /, *, name: str | None = None) -> Any:
+        return partial(Method, name=name) if fn is None else Method(fn)
 
 
-def query(fn: Callable[Concatenate[W, P], R], /) -> QueryMethod[P, R]:
-    """Make a plain function of a `Workflow` class a query: it may read the instance and change nothing."""
-    return QueryMethod(fn)
+class QueryDecorator:
+    """`@query` or `@query(name=…)`, in a `Workflow` class: on a function that reads the instance and changes nothing.
+
+    Raises `TypeError` for what is no function, `ValueError` for what cannot be a name.
+    """
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[W, P], R], /) -> QueryMethod[P, R]: ...
+    @overload
+    def __call__(self, *, name: str | None = None) -> Self: ...
+    def __call__(self, fn: Any = None, /, *, name: str | None = None) -> Any:
+        return partial(QueryMethod, name=name) if fn is None else QueryMethod(fn)
+
+
+workflow = WorkflowDecorator()
+method = MethodDecorator()
+query = QueryDecorator()
 
 
 class Workflow:
@@ -173,24 +187,22 @@ class Workflow:
     """
 
     workflow_name: str = ""
-    _members: dict[str, Member] = {}
+    _members: ClassVar[dict[str, Member]] = {}
+    _channels: ClassVar[dict[str, Channel[Any]]] = {}
 
     def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()
-        cls.workflow_name = check_name(name or cls.__name__, "a workflow")
-        cls._members = {}
-        for attribute in {name for base in reversed(cls.__mro__) for name in vars(base)}:
-            found = next(vars(base)[attribute] for base in cls.__mro__ if attribute in vars(base))
-            if isinstance(found, Member):
-                cls._members[found.name] = held = type(found)(found.fn, name=found.name)
-                held.owner, held.holder = cls.workflow_name, cls
+        cls.workflow_name = check_name(cls.__name__ if name is None else name, "a workflow")
+        parts = _parts(cls)
+        cls._members = {one.name: one for one in parts if isinstance(one, Member)}
+        cls._channels = {one.name: one for one in parts if isinstance(one, Channel)}
+        if len(parts) > len(cls._members) + len(cls._channels):
+            raise TypeError(f"{cls.__name__} has two methods, queries or channels of the same name")
 
     @classmethod
     def by_id(cls, id: str) -> type[Self]:
-        """The instance *id*, to call, to query and to send signals to. Raises `TypeError` for what is no text."""
-        if not isinstance(id, str) or not id.strip():
-            raise TypeError(f"{cls.__name__}.by_id() takes a workflow id, a text that is not blank, not {id!r}")
-        return Instance(cls, id)  # type: ignore[return-value]  # shows the class's attributes, bound to the id
+        """The instance *id*, to call, to query and to send signals to. Raises `InvalidId`."""
+        return Instance(cls, check_id(id))  # type: ignore[return-value]  # shows what the class has, bound to the id
 
     @classmethod
     def members(cls) -> dict[str, Member]:
@@ -200,8 +212,28 @@ class Workflow:
     @classmethod
     def channels(cls) -> dict[str, Channel[Any]]:
         """The channels by name."""
-        found = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
-        return {one.name: one for one in found.values() if isinstance(one, Channel)}
+        return dict(sorted(cls._channels.items()))
+
+
+def _parts(cls: type[Workflow]) -> list[Member | Channel[Any]]:
+    """The methods, queries and channels of a workflow class: its own, and copies, known by its name, of inherited ones."""
+    parts: list[Member | Channel[Any]] = []
+    for attribute, (found, *hidden) in attributes(cls):
+        if isinstance(found, Member | Channel):
+            parts.append(_owned(found, cls, own=attribute in vars(cls)))
+        elif hidden and isinstance(hidden[0], Member | Channel):
+            raise TypeError(f"{cls.__name__}.{attribute} hides {hidden[0]!r}: decorate it as that one is")
+    return parts
+
+
+def _owned(part: Any, cls: type[Workflow], *, own: bool) -> Any:
+    if not own:
+        original, part = part, object.__new__(type(part))
+        vars(part).update(vars(original), cache=None)
+    part.owner = cls.workflow_name
+    if isinstance(part, Member):
+        part.holder = cls
+    return part
 
 
 class Instance:
@@ -213,13 +245,15 @@ class Instance:
         self._workflow, self._id = workflow, id
 
     def __getattr__(self, name: str) -> Any:
-        found = next((vars(base)[name] for base in self._workflow.__mro__ if name in vars(base)), None)
+        found = inspect.getattr_static(self._workflow, name, None)
         if isinstance(found, Member):
             return found.describe(self._workflow, self._id)
         if isinstance(found, Channel):
-            return Sender(found, self._id)
+            return Sender(self._workflow.channels()[found.name], self._id)
         known = ", ".join([*self._workflow.members(), *self._workflow.channels()])
-        raise AttributeError(f"{self._workflow.__name__} has no method, query or channel {name!r} (it has: {known})")
+        raise AttributeError(
+            f"{self._workflow.__name__} has no method, query or channel {name!r} (it has: {known})"
+        )
 
     def __repr__(self) -> str:
         return f"{self._workflow.__name__}.by_id({self._id!r})"

@@ -6,11 +6,23 @@ durations are whole microseconds; `Raw` fields hold JSON as it was sent.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from msgspec import Raw, Struct
 
 NULL = Raw(b"null")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_datetime(microseconds: int) -> datetime:
+    """The aware UTC datetime of an instant given in microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def from_datetime(when: datetime) -> int:
+    """The instant of an aware datetime, in microseconds since 1970."""
+    return (when - EPOCH) // timedelta(microseconds=1)
 
 
 class Frame(Struct, frozen=True, omit_defaults=True):

@@ -75,6 +75,7 @@ class ReceiveIssued(Issued, frozen=True, omit_defaults=True, tag="receive"):
 
     channel: str
     signal: str = ""
+    failure: ErrorValue | None = None  # the buffered signal is not what the channel declares
 
 
 class InlineIssued(Issued, frozen=True, omit_defaults=True, tag="inline"):
@@ -113,14 +114,21 @@ class Send(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
 
 
 class NextAttempt(Send, frozen=True, omit_defaults=True, tag="attempt"):
-    """The task at *position* is sent again."""
+    """The task at *position* is sent again. The policy counts attempts after *uncounted* only."""
 
     position: str
     attempt: int
+    uncounted: int = 0
 
 
 class Cancellation(Send, frozen=True, omit_defaults=True, tag="cancel"):
     """The task or the child at *position* is cancelled."""
+
+    position: str
+
+
+class RetryChild(Send, frozen=True, omit_defaults=True, tag="retry_child"):
+    """The failed child at *position* is to be retried, because this run is."""
 
     position: str
 
@@ -139,7 +147,7 @@ class Answer(Send, frozen=True, omit_defaults=True, tag="answer"):
     reply_to: str = ""
 
 
-AnySend: TypeAlias = NextAttempt | Cancellation | Answer
+AnySend: TypeAlias = NextAttempt | Cancellation | RetryChild | Answer
 
 
 class End(Struct, frozen=True, omit_defaults=True):

@@ -48,6 +48,7 @@ class TaskRequest(Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     meta: dict[str, Any] = {}
     previous: ErrorValue | None = None  # why the attempt before failed
+    uncounted: int = 0  # attempts that the retry policy does not count: those before a retry by hand
 
 
 class Query(Struct, frozen=True, omit_defaults=True):

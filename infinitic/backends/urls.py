@@ -1,0 +1,167 @@
+"""From a configuration to a backend: what each URL names, and which pairs go together.
+
+The law of the place: what cannot work is refused before anything is opened, with a sentence that says what
+would.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from difflib import get_close_matches
+from typing import Literal, TypeAlias
+
+from attrs import Factory, define
+
+from infinitic.backends import Backend
+from infinitic.backends.distributed import DistributedBackend
+from infinitic.clock import Clock, system_clock
+from infinitic.config import EMBEDDED, Config, load_config, scheme_of, shown
+from infinitic.errors import ConfigurationError
+from infinitic.storages import Storage
+from infinitic.storages.memory import MemoryStorage
+from infinitic.transports import Transport
+from infinitic.transports.memory import MemoryTransport
+
+Role: TypeAlias = Literal["worker", "client", "reader"]
+
+TRANSPORTS = {"sqlite": "SQLite", "memory": "memory", "pulsar": "Apache Pulsar"}
+STORAGES = {
+    "sqlite": "SQLite",
+    "memory": "memory",
+    "redis": "Redis",
+    "mysql": "MySQL",
+    "postgresql": "PostgreSQL",
+}
+ABSENT = frozenset({"pulsar", "redis", "mysql", "postgresql"})
+
+
+@define
+class Broker:
+    """What one `memory://` name stands for."""
+
+    transport: MemoryTransport
+    storage: MemoryStorage
+
+
+@define
+class Brokers:
+    """The brokers in memory, by name. Made at first use; the first user's clock is the broker's."""
+
+    by_name: dict[str, Broker] = Factory(dict)
+    lock: threading.Lock = Factory(threading.Lock)
+
+    def named(self, name: str, clock: Clock) -> Broker:
+        with self.lock:
+            if name not in self.by_name:
+                self.by_name[name] = Broker(MemoryTransport(clock), MemoryStorage(clock))
+            return self.by_name[name]
+
+
+# The one global of the runtime: "the same name is the same broker within this process" needs a place that is
+# the process's. Whoever wants a place of their own passes it.
+BROKERS = Brokers()
+
+
+def open_backend(
+    config: Config | str,
+    role: Role,
+    clock: Clock = system_clock,
+    *,
+    brokers: Brokers = BROKERS,
+    platform: str = sys.platform,
+) -> Backend:
+    """The backend that a configuration names; a URL is one with all else as it is configured.
+
+    Raises `ConfigurationError` for what is unknown, not in this release, or does not go together.
+    """
+    settings = load_config(config) if isinstance(config, str) else config
+    _check(settings, platform)
+    if scheme_of(settings.transport) == "sqlite":
+        return _open_sqlite(settings, role, clock)
+    storage = None if settings.storage is None else _open_storage(settings.storage, clock, brokers)
+    return DistributedBackend(_open_transport(settings.transport, clock, brokers), storage)
+
+
+def _check(config: Config, platform: str) -> None:
+    _check_scheme(config.transport, TRANSPORTS, "transport")
+    if config.storage is not None:
+        _check_scheme(config.storage, STORAGES, "storage")
+    _check_pair(config)
+    for url in filter(None, (config.transport, config.storage)):
+        _check_present(url)
+    if scheme_of(config.transport) == "sqlite" and platform == "win32":
+        raise ConfigurationError(
+            "The embedded backend runs on Linux and macOS, not on Windows",
+            "Use it in WSL or a container, or a transport and a storage on servers.",
+        )
+
+
+def _check_scheme(url: str, known: dict[str, str], what: str) -> None:
+    scheme = scheme_of(url)
+    if scheme in known:
+        return
+    if scheme in TRANSPORTS or scheme in STORAGES:
+        other = "storage" if what == "transport" else "transport"
+        raise ConfigurationError(
+            f"{shown(url)} names a {other} and was given as the {what}",
+            f"A {what} is one of {_listed(known)}.",
+        )
+    near = get_close_matches(scheme, known, n=1)
+    hint = f"Did you mean {near[0]}://?" if near else f"A {what} is one of {_listed(known)}."
+    raise ConfigurationError(f"{shown(url)} names no {what} that is known", hint)
+
+
+def _listed(schemes: dict[str, str]) -> str:
+    return ", ".join(f"{scheme}://" for scheme in schemes)
+
+
+def _check_pair(config: Config) -> None:
+    """SQLite is both in one file, or neither; all others go together as they like."""
+    if config.storage == config.transport:
+        return
+    urls = [url for url in (config.transport, config.storage) if url is not None]
+    if any(scheme_of(url) == "sqlite" for url in urls):
+        storage = "no storage" if config.storage is None else f"the storage {shown(config.storage)}"
+        raise ConfigurationError(
+            f"The transport {shown(config.transport)} does not go with {storage}",
+            "SQLite is transport and storage in one file: give that one URL, or another pair.",
+        )
+
+
+def _check_present(url: str) -> None:
+    scheme = scheme_of(url)
+    if scheme in ABSENT:
+        name = (TRANSPORTS | STORAGES)[scheme]
+        present = " or ".join(f"{scheme}://" for scheme in sorted(EMBEDDED, reverse=True))
+        raise ConfigurationError(
+            f"{shown(url)} names {name}, which this release cannot use yet", f"Use {present}."
+        )
+
+
+def _open_sqlite(config: Config, role: Role, clock: Clock) -> Backend:
+    from infinitic.backends.sqlite import SqliteBackend
+
+    path = sqlite_path(config.transport)
+    return SqliteBackend.open(path, role=role, durability=config.durability, clock=clock)
+
+
+def sqlite_path(url: str) -> str:
+    """The file's path: relative after three slashes, absolute after four. Raises `ConfigurationError`."""
+    host, _, path = url.removeprefix("sqlite://").partition("/")
+    if host or not path or path == ":memory:" or path.endswith("/"):
+        hint = "Write sqlite:///trips.db, or sqlite:////var/lib/trips.db; memory:// keeps nothing."
+        raise ConfigurationError(f"{url} names no file", hint)
+    return path
+
+
+def _open_storage(url: str, clock: Clock, brokers: Brokers) -> Storage:
+    return brokers.named(_name(url), clock).storage.another()
+
+
+def _open_transport(url: str, clock: Clock, brokers: Brokers) -> Transport:
+    return brokers.named(_name(url), clock).transport.another()
+
+
+def _name(url: str) -> str:
+    return url.removeprefix("memory://")

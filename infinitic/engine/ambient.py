@@ -1,0 +1,106 @@
+"""The ambient context: what `dispatch`, `spawn`, `now()`, `random()` … of workflow code reach."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from dsl.context import WORKFLOW, CurrentWorkflow
+from dsl.errors import OutsideWorkflow, ReadOnly
+from infinitic.engine.branches import Branch
+from infinitic.engine.instance import EVICTING, LIVE, QUERY, Instance, LogLine
+from infinitic.engine.issuing import issue_receive
+from infinitic.engine.running import compensate, issue, spawn
+from infinitic.engine.settling import cancel
+from infinitic.engine.slots import COMPLETED, Slot
+from infinitic.events import to_datetime
+
+
+@contextmanager
+def inside(instance: Instance) -> Iterator[None]:
+    """Workflow code of *instance* runs in this block."""
+    token = WORKFLOW.set(Ambient(instance))
+    try:
+        yield
+    finally:
+        WORKFLOW.reset(token)
+
+
+class Ambient:
+    """`dsl.context.Context` for one instance. In a query whatever is not reading raises `ReadOnly`."""
+
+    __slots__ = ("_instance",)
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    def _branch(self, what: str) -> Branch:
+        instance = self._instance
+        if instance.mode == QUERY:
+            raise ReadOnly(what)
+        if instance.mode == EVICTING or instance.current is None:
+            raise OutsideWorkflow(what)
+        return instance.current
+
+    def issue(self, command: Any) -> Slot:
+        """Ask for a command now, without waiting."""
+        slot = issue(self._instance, self._branch("a command"), command)
+        slot.owned = False
+        return slot
+
+    def spawn(self, flow: Any) -> Slot:
+        """Run a generator beside the present branch, from now on."""
+        slot = spawn(self._instance, self._branch("a branch"), flow)
+        slot.owned = False
+        return slot
+
+    def compensate(self, flow: Any) -> None:
+        """Run undos beside the present branch, which settles only after them."""
+        compensate(self._instance, self._branch("a compensation"), flow)
+
+    def cancel(self, slot: Slot) -> None:
+        """Cancel what a deferred stands for."""
+        self._branch("a cancellation")
+        cancel(self._instance, slot)
+
+    def drain(self, channel: str, type: Any) -> list[Any]:
+        """All buffered signals of a channel, each recorded as a receive of its own."""
+        branch = self._branch("a channel's signals")
+        values = []
+        for _ in range(len(self._instance.mailboxes.get(channel, ()))):
+            slot = issue_receive(self._instance, branch, type.receive())
+            if slot.status != COMPLETED:
+                raise slot.error()
+            values.append(slot.value)
+        return values
+
+    def now(self) -> datetime:
+        """The time of the present turn."""
+        return to_datetime(self._instance.at)
+
+    def random(self) -> random.Random:
+        """The present branch's source of random numbers."""
+        return self._branch("random numbers").chance(self._instance.run)
+
+    def log(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None:
+        """Keep a line, to be logged once the turn is stored; nothing while replaying."""
+        if self._instance.mode == LIVE:
+            self._instance.draft.logs.append(LogLine(level, message, args, extra))
+
+    def about(self) -> CurrentWorkflow:
+        """What workflow code may know of its instance."""
+        instance = self._instance
+        started = instance.started
+        assert started is not None
+        return CurrentWorkflow(
+            id=instance.workflow_id,
+            name=instance.program.name,
+            run=instance.run,
+            tags=frozenset(started.tags),
+            meta=dict(started.meta),
+            parent=started.caller.workflow_id if started.caller is not None else None,
+            root=started.root or instance.workflow_id,
+        )

@@ -1,0 +1,42 @@
+"""Programs: the code of one workflow as the engine runs it, a function or a class of methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dsl.calls import Definition
+from dsl.channels import Channel
+from dsl.workflows import Workflow, WorkflowFunction
+
+
+class Program:
+    """The code of the workflow *name*. *fingerprint* tells one state of its source from another."""
+
+    __slots__ = ("channels", "definition", "fingerprint", "members", "name", "version")
+
+    def __init__(self, definition: WorkflowFunction[..., Any, Any] | type[Workflow], fingerprint: str = "") -> None:
+        self.definition = definition
+        self.fingerprint = fingerprint
+        self.members: dict[str, Definition] = {}
+        self.channels: dict[str, Channel[Any]] = {}
+        self.version = 1
+        if isinstance(definition, WorkflowFunction):
+            self.name = definition.name
+            self.members[""] = definition
+        else:
+            self.name = definition.workflow_name
+            self.members.update(definition.members())
+            self.channels.update(definition.channels())
+
+    def member(self, name: str) -> Definition | None:
+        """The workflow function (named ""), a method or a query; None when there is none of this name."""
+        return self.members.get(name)
+
+    def new_state(self) -> Any:
+        """A fresh object of the workflow class; None for a workflow function."""
+        return None if isinstance(self.definition, WorkflowFunction) else self.definition()
+
+    def start(self, definition: Definition, state: Any, signature: Any, arguments: Any) -> Any:
+        """Call the function or method: a generator, a coroutine, or what a plain function returned."""
+        fn = definition.fn if state is None else definition.fn.__get__(state)
+        return signature.call(fn, arguments)

@@ -1,0 +1,93 @@
+"""The state record of a live instance: what anyone can read of it with no worker alive. Bounded in size."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import msgspec
+
+from infinitic.engine.branches import Branch, stack_of
+from infinitic.engine.instance import Instance
+from infinitic.engine.slots import RemoteSlot, Slot, TaskSlot, TimerSlot
+from infinitic.events import NULL, ErrorValue, Frame
+from infinitic.records import StateRecord, Wait
+
+WAITS = 20
+STARTS = 100
+
+
+def state_record(instance: Instance, starts: tuple[str, ...] = ()) -> StateRecord:
+    """The record as of the last turn. *starts* are the ids of the starts that the instance has seen."""
+    started = instance.started
+    assert started is not None
+    main = instance.calls.get("")
+    end = instance.end
+    waiting = instance.open
+    return StateRecord(
+        workflow=instance.program.name,
+        workflow_id=instance.workflow_id,
+        run=instance.run,
+        status=instance.status,
+        method=started.method,
+        tags=started.tags,
+        meta=started.meta,
+        caller=started.caller,
+        root=started.root,
+        started=instance.began,
+        updated=instance.at,
+        ended=instance.ended_at,
+        turns=instance.turns,
+        reply_to=started.reply_to,
+        value=main.value if main is not None else NULL,
+        error=end.error if end is not None else main.error if main is not None else None,
+        timed_out=end.timed_out if end is not None else False,
+        waits=() if instance.ended else tuple(wait(instance, slot) for slot in islice(waiting.values(), WAITS)),
+        waiting=0 if instance.ended else len(waiting),
+        buffered={name: len(mailbox) for name, mailbox in instance.mailboxes.items() if mailbox},
+        calls=tuple(instance.calls.values()),
+        open_calls=tuple(one.call_id for one in islice(instance.methods.values(), STARTS) if one.ordinal),
+        starts=starts[-STARTS:],
+        late=len(waiting) if instance.ended else 0,
+    )
+
+
+def wait(instance: Instance, slot: Slot) -> Wait:
+    """What the instance waits for with one open slot, and where in the source."""
+    last = slot.attempts[-1].error if isinstance(slot, TaskSlot) and slot.attempts else None
+    return Wait(
+        position=slot.position,
+        kind=slot.kind,
+        name=slot.label,
+        since=slot.since,
+        attempt=slot.attempt if isinstance(slot, TaskSlot) else 0,
+        next_at=slot.next_at if isinstance(slot, TaskSlot) else slot.issued.due if isinstance(slot, TimerSlot) else 0,
+        error=_without_cause(last) if last is not None else None,
+        stack=_stack(instance, slot),
+        workflow_id=slot.issued.workflow_id if isinstance(slot, RemoteSlot) else "",
+    )
+
+
+def _without_cause(error: ErrorValue) -> ErrorValue:
+    return msgspec.structs.replace(error, cause=None, traceback="", stack=error.stack[-3:])
+
+
+def _stack(instance: Instance, slot: Slot) -> tuple[Frame, ...]:
+    """Where the code waits for this slot; kept, since it moves only when the slot is settled."""
+    branch = _waiter(slot)
+    if branch is None:
+        return ()
+    if slot.stack is None:
+        slot.stack = stack_of(branch.generator, instance.surroundings.source)
+    return slot.stack
+
+
+def _waiter(slot: Slot) -> Branch | None:
+    """The branch that waits for the slot, directly or through combinators and branches."""
+    for observer in slot.observers:
+        if isinstance(observer, Branch):
+            return observer
+        join, _ = observer
+        found = _waiter(join)
+        if found is not None:
+            return found
+    return None

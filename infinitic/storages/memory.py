@@ -1,0 +1,309 @@
+"""Instances in the dictionaries of one process: for tests, for simulations and behind `memory://` URLs.
+
+The law of the place: every call is one atomic step under one lock, and time is the given clock's. What is
+kept is what a database would give back: records go through their encoding, and a writer that would leave a
+gap between turns is told so.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from itertools import islice
+
+import msgspec
+from attrs import Factory, define
+
+from infinitic.clock import Clock, system_clock
+from infinitic.errors import Bug, StorageError
+from infinitic.records import (
+    Append,
+    Filter,
+    InboxItem,
+    Mark,
+    StateRecord,
+    Stored,
+    TimerRow,
+    TurnRow,
+    Version,
+    decode_record,
+    encode_record,
+)
+from infinitic.storages import Due, Page
+
+OVERDUE = 300_000
+"""A timer that is later than this, in microseconds, may be taken from its claimer."""
+
+
+@define(eq=False)
+class Instance:
+    """One instance as this storage keeps it; *runs* are in the order in which they began."""
+
+    workflow: str
+    workflow_id: str
+    version: Version
+    mark: Mark
+    token: str
+    record: StateRecord
+    runs: dict[str, list[TurnRow]] = Factory(dict)
+    timers: dict[tuple[str, str], TimerRow] = Factory(dict)
+    inbox: dict[str, InboxItem] = Factory(dict)
+    expires: int | None = None
+    behind_since: int | None = None  # since when the mark stands where it stands, while it is behind
+
+    @property
+    def is_behind(self) -> bool:
+        return self.mark != Mark(self.version.run, self.version.turns)
+
+    def move_mark(self, mark: Mark, now: int) -> None:
+        stood_still = mark == self.mark and self.behind_since is not None
+        self.mark = mark
+        if not self.is_behind:
+            self.behind_since = None
+        elif not stood_still:
+            self.behind_since = now
+
+    def write(self, append: Append) -> None:
+        """All of *append* but its mark."""
+        if append.record is not None:
+            self.record = decode_record(encode_record(append.record))
+        self.version, self.token, self.expires = append.version, append.token, append.expires
+        for turn in append.turns:
+            self.runs.setdefault(turn.run, []).append(turn)
+        self.runs.setdefault(append.version.run, [])
+        self.write_timers(append)
+        self.write_inbox(append)
+
+    def write_timers(self, append: Append) -> None:
+        ended = {key for key in self.timers if key[0] in append.runs_ended}
+        for key in ended.union(append.timers_cleared):
+            self.timers.pop(key, None)
+        self.timers.update({(row.run, row.position): row for row in append.timers_set})
+
+    def write_inbox(self, append: Append) -> None:
+        for key in append.inbox_removed:
+            self.inbox.pop(key, None)
+        for item in append.inbox_added:
+            self.inbox.setdefault(item.key, item)
+
+    def stored(self, from_turn: int) -> Stored:
+        run = self.version.run
+        return Stored(
+            workflow=self.workflow,
+            workflow_id=self.workflow_id,
+            version=self.version,
+            mark=self.mark,
+            token=self.token,
+            record=self.record,
+            turns=tuple(self.runs.get(run, ())[from_turn:]),
+            unsent=self.unsent(),
+            inbox=tuple(self.inbox.values()),
+            timers=tuple(row for row in self.timers.values() if row.run == run),
+        )
+
+    def unsent(self) -> tuple[TurnRow, ...]:
+        """The turns of former runs from the mark on; all of them when the mark names no run that is kept."""
+        runs = list(self.runs)
+        first = runs.index(self.mark.run) if self.mark.run in self.runs else -1
+        former = [run for run in runs[max(first, 0) :] if run != self.version.run]
+        return tuple(
+            turn
+            for run in former
+            for turn in self.runs[run]
+            if run != self.mark.run or turn.number >= self.mark.turns
+        )
+
+
+class MemoryStorage:
+    """A `Storage` in memory. Thread-safe; gone with the process."""
+
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._instances: dict[str, Instance] = {}
+        self._closed = False
+
+    def another(self) -> MemoryStorage:
+        """One more handle on the same instances: closing one leaves the others open."""
+        handle = copy(self)
+        handle._closed = False
+        return handle
+
+    @contextmanager
+    def _open(self) -> Iterator[dict[str, Instance]]:
+        with self._lock:
+            if self._closed:
+                raise StorageError("The memory storage was used after it was closed")
+            yield self._instances
+
+    # ------------------------------------------------------------------------------------------- reading
+
+    def load(self, workflow_id: str, from_turn: int = 0, run: str = "") -> Stored | None:
+        with self._open() as instances:
+            instance = instances.get(workflow_id)
+            if instance is None:
+                return None
+            return instance.stored(0 if run and run != instance.version.run else from_turn)
+
+    def history(self, workflow_id: str, run: str) -> tuple[TurnRow, ...]:
+        with self._open() as instances:
+            instance = instances.get(workflow_id)
+            return () if instance is None else tuple(instance.runs.get(run, ()))
+
+    def records(self, workflow_ids: Sequence[str]) -> list[StateRecord | None]:
+        with self._open() as instances:
+            found = (instances.get(workflow_id) for workflow_id in workflow_ids)
+            return [None if instance is None else instance.record for instance in found]
+
+    def find(self, where: Filter, limit: int, after: str = "") -> Page:
+        with self._open():
+            begin = _place_of(after)
+            rest = sorted(
+                (record for record in self._matching(where) if begin is None or _place(record) > begin),
+                key=_place,
+            )
+        page = rest[:limit]
+        return Page(tuple(page), _token(page[-1]) if page and len(rest) > limit else "")
+
+    def count(self, where: Filter) -> int:
+        with self._open():
+            return sum(1 for _ in self._matching(where))
+
+    def _matching(self, where: Filter) -> Iterator[StateRecord]:
+        return (instance.record for instance in self._instances.values() if _matches(instance.record, where))
+
+    # ------------------------------------------------------------------------------------------- writing
+
+    def append(self, batch: Sequence[Append]) -> list[bool]:
+        with self._open():
+            return [self._append(append) for append in batch]
+
+    def _append(self, append: Append) -> bool:
+        instance = self._instances.get(append.workflow_id)
+        if append.expected != (None if instance is None else instance.version):
+            return False
+        _check_numbers(append, {} if instance is None else instance.runs)
+        if instance is None:
+            instance = self._instances[append.workflow_id] = _created(append)
+        if append.changes:
+            instance.write(append)
+        instance.move_mark(append.mark, self._clock())
+        return True
+
+    def purge(self, now: int) -> int:
+        with self._open() as instances:
+            gone = [
+                instance.workflow_id
+                for instance in instances.values()
+                if instance.expires is not None and instance.expires < now and not instance.is_behind
+            ]
+            for workflow_id in gone:
+                del instances[workflow_id]
+            return len(gone)
+
+    # -------------------------------------------------------------------------------------------- sweeps
+
+    def claim_due_timers(self, workflows: Sequence[str], ahead: int, limit: int, lease: int) -> Due:
+        with self._open() as instances:
+            now = self._clock()
+            names = frozenset(workflows)
+            free = (
+                row
+                for instance in instances.values()
+                for row in instance.timers.values()
+                if row.workflow in names and row.due <= now + ahead and _is_free(row, now)
+            )
+            first = heapq.nsmallest(
+                limit, free, key=lambda row: (row.due, row.workflow_id, row.run, row.position)
+            )
+            return Due(now, tuple(self._claim(row, max(now, row.due) + lease) for row in first))
+
+    def _claim(self, row: TimerRow, until: int) -> TimerRow:
+        claimed = msgspec.structs.replace(row, claimed_until=until)
+        self._instances[row.workflow_id].timers[row.run, row.position] = claimed
+        return claimed
+
+    def offers(self, fingerprints: Mapping[str, str], behind_since: int, limit: int) -> list[tuple[str, str]]:
+        with self._open() as instances:
+            wanted = (
+                (instance.workflow, instance.workflow_id)
+                for instance in instances.values()
+                if instance.workflow in fingerprints
+                and _is_offered(instance, fingerprints[instance.workflow], behind_since)
+            )
+            return list(islice(wanted, limit))
+
+    # ---------------------------------------------------------------------------------------------- rest
+
+    def now(self) -> int:
+        return self._clock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+
+def _created(append: Append) -> Instance:
+    if append.record is None:
+        raise Bug(f"{append.workflow_id} was to be created without a state record")
+    return Instance(
+        append.workflow, append.workflow_id, append.version, append.mark, append.token, append.record
+    )
+
+
+def _check_numbers(append: Append, runs: Mapping[str, Sequence[TurnRow]]) -> None:
+    """Raise `Bug` when the turns would not follow those that are there, or not add up to the new version."""
+    counts = {run: len(turns) for run, turns in runs.items()}
+    for turn in append.turns:
+        if turn.number != counts.get(turn.run, 0):
+            raise Bug(
+                f"{append.workflow_id}: turn {turn.number} does not follow {counts.get(turn.run, 0)} turns"
+            )
+        counts[turn.run] = turn.number + 1
+    if append.version.turns != counts.get(append.version.run, 0):
+        raise Bug(f"{append.workflow_id}: {append.version} does not count the turns of its run")
+
+
+def _is_free(row: TimerRow, now: int) -> bool:
+    return row.claimed_until <= now or now - row.due > OVERDUE
+
+
+def _is_offered(instance: Instance, fingerprint: str, behind_since: int) -> bool:
+    if instance.inbox and instance.record.fingerprint != fingerprint:
+        return True
+    return instance.behind_since is not None and instance.behind_since < behind_since
+
+
+def _matches(record: StateRecord, where: Filter) -> bool:
+    return (
+        where.workflow in ("", record.workflow)
+        and where.status in ("", record.status)
+        and (not where.tag or where.tag in record.tags)
+        and record.started >= where.since
+        and record.workflow_id.startswith(where.id_prefix)
+    )
+
+
+def _place(record: StateRecord) -> tuple[int, str]:
+    """Where a record stands in a list: newest start first, then by id."""
+    return -record.started, record.workflow_id
+
+
+def _token(record: StateRecord) -> str:
+    return f"{record.started}:{record.workflow_id}"
+
+
+def _place_of(token: str) -> tuple[int, str] | None:
+    """The place of the record that `_token` was made of, None for "". Raises `StorageError`."""
+    if not token:
+        return None
+    started, _, workflow_id = token.partition(":")
+    try:
+        return -int(started), workflow_id
+    except ValueError:
+        raise StorageError(
+            f"{token!r} is no place in a list", "Give what the page before had as `after`."
+        ) from None

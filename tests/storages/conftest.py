@@ -1,0 +1,67 @@
+"""Every storage that the suite runs over. Adding one is one line in `KINDS`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from infinitic.clock import Clock
+from infinitic.storages import Storage
+from infinitic.storages.memory import MemoryStorage
+from tests.storages.given import JumpingClock
+
+
+@frozen
+class Kind:
+    """How one storage is opened, empty, in a directory of its own."""
+
+    open: Callable[[Path, Clock], AbstractContextManager[Storage]]
+    jumps: bool = False  # whether it takes a test's clock
+
+
+@contextmanager
+def memory(directory: Path, clock: Clock) -> Iterator[Storage]:
+    yield MemoryStorage(clock)
+
+
+@contextmanager
+def sqlite(directory: Path, clock: Clock) -> Iterator[Storage]:
+    from infinitic.backends.sqlite import SqliteBackend
+
+    backend = SqliteBackend.open(directory / "infinitic.db", role="worker", clock=clock)
+    try:
+        yield backend.storage
+    finally:
+        backend.close()
+
+
+KINDS = {
+    "memory": Kind(memory, jumps=True),
+    "sqlite": Kind(sqlite, jumps=True),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def clock():
+    return JumpingClock()
+
+
+@pytest.fixture
+def storage(kind, tmp_path, clock):
+    with kind.open(tmp_path, clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def jump(kind, storage, clock):
+    """Moves the storage's clock; what needs it is skipped where the clock is a server's."""
+    if not kind.jumps:
+        pytest.skip("this storage has its own clock")
+    return clock.jump

@@ -1,0 +1,175 @@
+"""Any storage does what the memory storage does, whatever it is asked, in whatever order."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from infinitic.records import Filter, Mark, Version
+from infinitic.storages.memory import MemoryStorage
+from tests.storages.given import (
+    NOON,
+    SECOND,
+    JumpingClock,
+    after,
+    item,
+    loaded,
+    next_run,
+    record,
+    start,
+    timer,
+)
+
+ids = st.sampled_from(["a", "a ", "A"])
+keys = st.lists(st.sampled_from(["k1", "k2", "k3"]), unique=True, max_size=2)
+positions = st.lists(st.sampled_from(["m0.1", "m0.2", "m0.3"]), unique=True, max_size=2)
+statuses = st.sampled_from(["running", "suspended", "completed"])
+runs = st.sampled_from(["z", "r1", "m"])
+offsets = st.integers(-2, 5).map(lambda seconds: seconds * SECOND // 2)
+
+
+class Machine(RuleBasedStateMachine):
+    """Asks a storage and the memory storage the same, at the same time by the same clock."""
+
+    kind: Any
+
+    def __init__(self):
+        super().__init__()
+        self.clock = JumpingClock()
+        self.stack = ExitStack()
+        directory = self.stack.enter_context(TemporaryDirectory())
+        self.storage = self.stack.enter_context(self.kind.open(Path(directory), self.clock))
+        self.model = MemoryStorage(self.clock)
+        self.runs = 0
+
+    def teardown(self):
+        self.stack.close()
+
+    def both(self, ask):
+        answer = ask(self.storage)
+        assert answer == ask(self.model)
+        return answer
+
+    def append(self, one):
+        self.both(lambda storage: storage.append([one]))
+
+    @rule(
+        id_=ids, status=statuses, sent=st.integers(0, 2), offset=offsets, tags=st.sets(st.sampled_from("xy"))
+    )
+    def start(self, id_, status, sent, offset, tags):
+        its = record(id_, status=status, started=NOON + offset, tags=tuple(sorted(tags)))
+        self.append(start(id_, 2, "r1", mark=Mark("r1", sent), record=its))
+
+    @rule(
+        id_=ids,
+        count=st.integers(0, 2),
+        back=st.integers(0, 2),
+        added=keys,
+        removed=keys,
+        were_set=positions,
+        cleared=positions,
+        offset=offsets,
+        held=st.integers(0, 3),
+        finished=st.booleans(),
+    )
+    def go_on(self, id_, count, back, added, removed, were_set, cleared, offset, held, finished):
+        if (stored := self.model.load(id_)) is None:
+            return
+        run, before = stored.version.run, stored.version.turns
+        now = self.clock()
+        rows = (
+            timer(p, now + offset, id_, run=run, claimed_until=held and now + held * SECOND) for p in were_set
+        )
+        self.append(
+            after(
+                stored,
+                count,
+                inbox=1,
+                mark=Mark(run, max(0, before + count - back)),
+                inbox_added=tuple(map(item, added)),
+                inbox_removed=tuple(removed),
+                timers_set=tuple(rows),
+                timers_cleared=tuple((run, position) for position in cleared),
+                expires=now + SECOND if finished else None,
+            )
+        )
+
+    @rule(id_=ids, status=statuses, fingerprint=st.sampled_from(["", "mine", "other"]), keep=st.booleans())
+    def record_anew(self, id_, status, fingerprint, keep):
+        if (stored := self.model.load(id_)) is not None:
+            its = record(
+                id_, status=status, fingerprint=fingerprint, started=stored.record.started, tags=("x",)
+            )
+            mark = {"mark": stored.mark} if keep else {}
+            self.append(after(stored, 1, record=its, token="recorder", **mark))
+
+    @rule(id_=ids, keep=st.booleans(), ending=st.booleans())
+    def begin_another_run(self, id_, keep, ending):
+        if (stored := self.model.load(id_)) is None:
+            return
+        self.runs += 1
+        # Not in the order in which they begin.
+        run = f"{997 * self.runs % 1_000}"
+        fields = {"mark": stored.mark} if keep else {}
+        ended = (stored.version.run,) if ending else ()
+        self.append(next_run(stored, run, 2, runs_ended=ended, **fields))
+
+    @rule(id_=ids, turns=st.integers(0, 3), run=runs, inbox=st.integers(0, 2))
+    def ask_for_a_version(self, id_, turns, run, inbox):
+        expected = Version(run, turns, inbox)
+        stored = self.model.load(id_)
+        if stored is None or stored.version != expected:
+            self.append(after(start(id_, version=expected)))
+
+    @rule(seconds=st.integers(0, 3))
+    def jump(self, seconds):
+        self.clock.jump(seconds * SECOND // 3)
+
+    @rule(ahead=st.integers(0, 2), limit=st.integers(1, 4))
+    def claim(self, ahead, limit):
+        self.both(lambda storage: storage.claim_due_timers(["trips"], ahead * SECOND, limit, SECOND))
+
+    @rule()
+    def purge(self):
+        now = self.clock()
+        self.both(lambda storage: storage.purge(now))
+
+    @rule(mine=st.sampled_from(["", "mine", "other"]), seconds=st.integers(-1, 2))
+    def offers(self, mine, seconds):
+        since = self.clock() - seconds * SECOND
+        self.both(lambda storage: sorted(storage.offers({"trips": mine}, since, 10)))
+
+    @rule(
+        status=st.sampled_from(["", "completed"]),
+        tag=st.sampled_from(["", "x"]),
+        prefix=st.sampled_from(["", "a"]),
+    )
+    def find(self, status, tag, prefix):
+        where = Filter(status=status, tag=tag, id_prefix=prefix)
+        self.both(lambda storage: storage.count(where))
+        self.both(lambda storage: storage.find(where, 10))
+        self.both(lambda storage: storage.find(where, 1).records)
+
+    @invariant()
+    def all_is_loaded_alike(self):
+        for id_ in ("a", "a ", "A"):
+            self.is_loaded_alike(id_)
+
+    def is_loaded_alike(self, id_):
+        stored = self.both(lambda storage: loaded(storage, id_))
+        if stored is not None:
+            self.both(lambda storage: storage.load(id_, 1, stored.version.run).turns)
+            self.both(
+                lambda storage: [storage.history(id_, run) for run in (stored.version.run, stored.mark.run)]
+            )
+
+
+def test_a_storage_does_what_the_memory_storage_does(kind):
+    if not kind.jumps:
+        pytest.skip("this storage has its own clock")
+
+    run_state_machine_as_test(type("MachineOfOneKind", (Machine,), {"kind": kind}))
