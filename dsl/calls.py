@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from datetime import timedelta
 from enum import Enum
-from functools import cached_property, partial
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from functools import cached_property, partial, update_wrapper
+from typing import Any, ClassVar, Generic, Self
 
 import msgspec
 from msgspec import Struct
 
-from dsl.commands import Command
+from dsl.commands import Command, T_co
 from dsl.errors import InvalidId
 from dsl.policies import Retry
 from dsl.timers import Duration, microseconds
-
-T_co = TypeVar("T_co", covariant=True)
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*\Z", re.ASCII)
 MAX_ID_BYTES = 255
@@ -88,14 +86,14 @@ def as_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Tags, sorted and each once. Raises `TypeError` for a bare string or for what is no text."""
     if isinstance(tags, str):
         raise TypeError(f"tags takes a collection of strings; write tags=[{tags!r}]")
-    result = set(tags)
+    result: set[Any] = set(tags)
     for tag in result:
         if not isinstance(tag, str) or not tag.strip():
             raise TypeError(f"a tag is a text that is not blank, not {tag!r}")
     return tuple(sorted(result))
 
 
-def as_meta(meta: dict[str, Any] | None) -> dict[str, Any]:
+def as_meta(meta: object) -> dict[str, Any]:
     """What comes along with a call, by text keys. Raises `TypeError` for what is no such dict."""
     if meta is None:
         return {}
@@ -121,11 +119,8 @@ class Definition:
         self.owner = self.name
         self.bound = False
         self.cache: Any = None  # the runtime's: how to encode and decode what this takes and gives
-        self.__doc__ = getattr(fn, "__doc__", None)
-        self.__name__ = self.name
-        self.__qualname__ = getattr(fn, "__qualname__", self.name)
-        self.__module__ = getattr(fn, "__module__", "")
-        self.__wrapped__ = fn
+        wrapper: Any = self
+        update_wrapper(wrapper, fn, updated=())
 
     @property
     def label(self) -> str:
@@ -191,7 +186,7 @@ def _problem(definition: Definition, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 def attributes(cls: type) -> Iterator[tuple[str, list[Any]]]:
-    """Each attribute of a class, with all that the class and its bases hold under that name, nearest first."""
+    """Each attribute of a class, with all that it and its bases hold under that name, nearest first."""
     for name in dict.fromkeys(name for base in cls.__mro__ for name in vars(base)):
         yield name, [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
 
@@ -248,11 +243,11 @@ class Call(Struct, Command[T_co], frozen=True):
         retry: Retry | None = None,
         timeout: Duration | None = None,
     ) -> Self:
-        """A copy with these options; what is not given stays. *timeout* is in seconds, or a timedelta.
+        """A copy with these options; what is not given stays. *timeout* is in seconds or a timedelta.
 
-        *id* is the workflow id on a start and the call id on a method. *meta* is added key by key. *timeout* is an
-        attempt's on a task, the whole run's on a start. Raises `TypeError` for an option that this takes not
-        (tasks take no id, only tasks take a retry), and for a value that cannot be; `InvalidId`, `ValueError`.
+        *id* is the workflow id on a start and the call id on a method. *meta* is added key by key. *retry* is
+        for tasks. *timeout* is an attempt's on a task, the whole run's on a start. Raises `TypeError` for an
+        option that this takes not; `InvalidId`, `TypeError` or `ValueError` for a wrong value.
         """
         given = {"id": id, "tags": tags or None, "meta": meta, "retry": retry, "timeout": timeout}
         for name, value in given.items():

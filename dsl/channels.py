@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, overload
 
 from msgspec import Struct
 
 from dsl.calls import Call, Send, check_id, check_name
-from dsl.commands import Command
+from dsl.commands import Command, T
 from dsl.context import running
-
-T = TypeVar("T")
 
 
 class Receive(Struct, Command[T], frozen=True):
@@ -59,10 +57,10 @@ class Sender(Generic[T]):
 
 
 class Channel(Generic[T]):
-    """A typed mailbox: `bonus = Channel(int)` in a workflow class, `Channel(str, name="confirmed")` in a module.
+    """A typed mailbox: `bonus = Channel(int)` in a workflow class, in a module `Channel(int, name="bonus")`.
 
-    `Channel[int | str]()` declares any type. Signals are kept until they are received. Raises `ValueError` for
-    what cannot be a name.
+    `Channel[int | str]()` declares any type. Signals are kept until they are received. Raises `ValueError`
+    for what cannot be a name.
     """
 
     def __init__(self, type: type[T] | None = None, /, *, name: str | None = None) -> None:

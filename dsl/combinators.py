@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, overload
 
-from dsl.commands import All as All
-from dsl.commands import Combinator, Command, First, Item, takes_item
+from dsl.commands import All, Combinator, Command, First, Item, T, T_co, takes_item
 from dsl.timers import Duration, Timer, microseconds
 
-T = TypeVar("T")
+__all__ = ["All", "First", "Gather", "Outcome", "Race", "Settle", "Timeout"]
+__all__ += ["first", "gather", "race", "settle", "timeout"]
+
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
@@ -21,7 +22,6 @@ E = TypeVar("E")
 F = TypeVar("F")
 G = TypeVar("G")
 H = TypeVar("H")
-T_co = TypeVar("T_co", covariant=True)
 
 
 class Outcome(Generic[T_co]):

@@ -6,17 +6,20 @@ Here too is what `a & b` and `a | b` build, because commands make it of themselv
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 from msgspec import Struct
 
 from dsl.errors import ProtocolError
 
+P = ParamSpec("P")  # what a function takes
+R = TypeVar("R")  # what it answers
+R_co = TypeVar("R_co", covariant=True)
+Raw_co = TypeVar("Raw_co", covariant=True)  # what a plain call gives: the answer, or a generator or coroutine
 T = TypeVar("T")
 B = TypeVar("B")
-R = TypeVar("R")
-Ts = TypeVarTuple("Ts")
 T_co = TypeVar("T_co", covariant=True)
+Ts = TypeVarTuple("Ts")
 
 
 class Awaits(Protocol[T_co]):
@@ -26,7 +29,7 @@ class Awaits(Protocol[T_co]):
 
 
 class Command(Generic[T_co]):
-    """Something to do that answers a `T`: `answer = yield from command`, or `await command` in `async def`."""
+    """Something to do that answers a `T`: `x = yield from command`, or `await command` in an `async def`."""
 
     __slots__ = ()
     __infinitic_command__ = True
@@ -37,7 +40,7 @@ class Command(Generic[T_co]):
     __await__ = __iter__
 
     def __or__(self, other: Awaits[B]) -> Command[T_co | B]:
-        """The first of the two to succeed; raises when both have failed. `a | b | c` waits for three, flat."""
+        """The first of the two to succeed; raises when both have failed. `a | b | c` waits for three."""
         return First.joined(self, takes_item("|", other))
 
     def __and__(self, other: Awaits[B]) -> All[T_co, B]:
@@ -52,9 +55,11 @@ class Command(Generic[T_co]):
         )
 
 
-Item: TypeAlias = Awaits[T] | Coroutine[Any, Any, T]
 Flow: TypeAlias = Generator[Command[Any], Any, R]
 """What a workflow function returns: `def trip(city: str) -> Flow[Receipt]`."""
+Coro: TypeAlias = Coroutine[Any, Any, R]
+"""What an `async def` function returns when it is called."""
+Item: TypeAlias = Awaits[T] | Coro[T]
 
 ITEMS = (Command, Generator, Coroutine)
 

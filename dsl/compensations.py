@@ -15,9 +15,9 @@ from dsl.errors import Cancelled
 def compensations() -> Iterator[Callable[[Command[Any]], None]]:
     """`with compensations() as undo: … undo(Hotels.cancel(booking))`.
 
-    Leaving the block by an exception or by a cancellation spawns a branch that runs the undos, last first; the method
-    settles only after that branch. An undo that fails becomes a note on the error, and the others still run. Leaving
-    the block without an error runs none. Inside a workflow only (`OutsideWorkflow`).
+    Leaving the block by an exception or by a cancellation spawns a branch that runs the undos, last first;
+    the method settles only after that branch. An undo that fails becomes a note on the error, and the others
+    still run. Leaving the block without an error runs none. Inside a workflow only (`OutsideWorkflow`).
     """
     context = running("compensations()")
     undos: list[Command[Any]] = []

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from msgspec import Struct
 
-from dsl.commands import Command, described
+from dsl.commands import Command, Coro, Flow, T, T_co, described
 from dsl.context import Slot, running
-
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 Status = Literal["running", "completed", "failed", "cancelled"]
 
@@ -30,7 +27,7 @@ class Deferred(Struct, Command[T_co], frozen=True, eq=False):
         return self.slot.status != "running"
 
     def cancel(self) -> None:
-        """Cancel what was asked for; nothing happens when it has an answer. A branch gets `Cancelled` thrown in."""
+        """Cancel what was asked for, unless it has an answer. A branch gets `Cancelled` thrown in."""
         running("Deferred.cancel()").cancel(self.slot)
 
     @property
@@ -57,7 +54,7 @@ def dispatch(command: Command[T]) -> Deferred[T]:
     return command if isinstance(command, Deferred) else Deferred(context.issue(command))
 
 
-def spawn(flow: Generator[Command[Any], Any, T] | Coroutine[Any, Any, T]) -> Deferred[T]:
+def spawn(flow: Flow[T] | Coro[T]) -> Deferred[T]:
     """Run a sub-generator or coroutine beside this one, inside the same instance, from now on.
 
     `.cancel()` throws `Cancelled` at its current yield. Raises `TypeError` for what is neither of the two.

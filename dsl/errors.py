@@ -31,15 +31,12 @@ from typing import Any
 from attrs import field, frozen
 
 
-class Fields:
-    """Makes an exception pickle with all its facts: its fields, its notes, and the cause that is one of its fields."""
+class InfiniticError(Exception):
+    """What all errors of this library have in common: they pickle, with their fields, notes and `error`."""
 
-    __slots__ = ()
-
-    def __reduce__(self: Any) -> tuple[Any, ...]:
-        fields = self.__dict__
-        caused = self.__cause__ is not None and self.__cause__ is fields.get("error")
-        return (_rebuild, (type(self), self.args, fields, caused))
+    def __reduce__(self) -> tuple[Any, ...]:
+        caused = self.__cause__ is not None and self.__cause__ is self.__dict__.get("error")
+        return (_rebuild, (type(self), self.args, self.__dict__, caused))
 
 
 def _rebuild(
@@ -53,13 +50,9 @@ def _rebuild(
     return error
 
 
-class InfiniticError(Fields, Exception):
-    """What all errors of this library have in common."""
-
-
 @frozen
 class Attempt:
-    """One attempt of a task: *number* from 1, its *error* and *worker*, *began* and *ended* in microseconds UTC.
+    """An attempt of a task: *number* from 1, *error*, *worker*, *began* and *ended* in microseconds UTC.
 
     Equal when the facts are; errors are compared by their repr.
     """
@@ -72,7 +65,7 @@ class Attempt:
 
 
 class TaskFailed(InfiniticError):
-    """A task failed for good. `error` (and `__cause__`) is the task's own exception; `attempts` are all of them."""
+    """A task failed for good. `error` (and `__cause__`) is its own exception; `attempts` are all of them."""
 
     def __init__(self, task: str, error: BaseException, attempts: tuple[Attempt, ...] = ()) -> None:
         self.task, self.error, self.attempts = task, error, attempts
@@ -206,7 +199,7 @@ class OutsideTask(InfiniticError):
 
 
 class ProtocolError(InfiniticError):
-    """Workflow code yielded or returned something that it must not; the message says what to write instead."""
+    """Workflow code yielded or returned what it must not; the message says what to write instead."""
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -224,7 +217,9 @@ class ReadOnly(InfiniticError):
         super().__init__(what)
 
     def __str__(self) -> str:
-        return f"a query may only read, and this one asked for {self.what}. Make it a @method, or leave that out."
+        return (
+            f"a query may only read, and this one asked for {self.what}. Make it a @method, or leave it out."
+        )
 
 
 class InvalidId(InfiniticError, ValueError):

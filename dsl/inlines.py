@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Never, ParamSpec, TypeVar
+from typing import Any, Never
 
 from msgspec import Struct
 
 from dsl.calls import Call, StartCall
-from dsl.commands import Command, described
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from dsl.commands import Command, P, R, described
 
 
 class Inline(Struct, Command[R], frozen=True):
@@ -35,10 +32,10 @@ class Inline(Struct, Command[R], frozen=True):
 def inline(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Command[R]:
     """Run *fn* on the workflow worker, record its result, and answer it on every replay.
 
-    For short work that needs no retries: reading a setting, a clock, a random number. It may run more than once
-    before its result is recorded, and never after. Raises `TypeError` for what cannot be called.
+    For short work that needs no retries: reading a setting, a clock, a random number. It may run more than
+    once before its result is recorded, and never after. Raises `TypeError` for what cannot be called.
     """
-    if not callable(fn) or isinstance(fn, Command):
+    if not callable(fn):
         raise TypeError(
             f"inline() takes a function and its arguments, as in inline(f, x), not {described(fn)}"
         )
@@ -57,7 +54,7 @@ class ContinueAsNew(Struct, Command[Never], frozen=True):
 
 
 def continue_as_new(call: Call[Any]) -> Command[Never]:
-    """End this run; the instance goes on as *call* says, with a fresh history and the same id, tags and signals.
+    """End this run; the instance goes on as *call* says: a fresh history, the same id, tags and signals.
 
     Raises `TypeError` for what does not describe a workflow's start.
     """

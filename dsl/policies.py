@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import Attribute, field, frozen
 
@@ -24,7 +24,7 @@ def _seconds(value: Duration) -> float:
 
 
 def _classes(value: type[Exception] | Iterable[type[Exception]]) -> Errors:
-    classes = (value,) if isinstance(value, type) else tuple(value)
+    classes: tuple[Any, ...] = (value,) if isinstance(value, type) else tuple(value)
     for one in classes:
         if not (isinstance(one, type) and issubclass(one, Exception)):
             raise ValueError(f"Retry() takes exception classes in retry_on and never_on, not {one!r}")
@@ -49,9 +49,9 @@ def _between(least: float, most: float) -> Callable[[Retry, Attribute[float], ob
 class Retry:
     """Retry a failed attempt up to *max_attempts* in all, after *initial*, then *factor* times as long each.
 
-    *initial* and *maximum* are seconds, or timedeltas; they are kept as seconds. No delay is longer than *maximum*;
-    each is lengthened or shortened by up to *jitter* (a part of 1) at random. Only errors of *retry_on* are
-    retried, and none of *never_on*. Raises `ValueError` or `TypeError` for what cannot be.
+    *initial* and *maximum* are seconds, or timedeltas; they are kept as seconds. No delay is longer than
+    *maximum*; each is lengthened or shortened by up to *jitter* (a part of 1) at random. Only errors of
+    *retry_on* are retried, and none of *never_on*. Raises `ValueError` or `TypeError` for what cannot be.
     """
 
     max_attempts: int = field(default=5, validator=_whole)
@@ -63,7 +63,7 @@ class Retry:
     never_on: Errors = field(default=(), converter=_classes)
 
     def delay(self, attempt: int, error: BaseException, chance: random.Random) -> float | None:
-        """Seconds until the next attempt after *attempt* (from 1) failed with *error*; None for no further one."""
+        """Seconds to wait after *attempt* (from 1) failed with *error*; None when there is no further one."""
         if attempt >= self.max_attempts or isinstance(error, DoNotRetry):
             return None
         if isinstance(error, RetryIn):

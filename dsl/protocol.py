@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
+from datetime import timedelta
 from typing import Any
 
-from dsl.calls import Definition, Query, StartCall
+from dsl.calls import Definition, Query
 from dsl.commands import Command, described
 from dsl.errors import ProtocolError
 from dsl.workflows import Described
@@ -46,37 +47,31 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+_NO_LOOP = (
+    "Workflow code runs on no event loop: use infinitic's `sleep`, `gather` and `race`, or do it in a task."
+)
+_ADVICE: tuple[tuple[Any, str], ...] = (
+    ((list, tuple, set), "To wait for several commands write `yield from gather(*commands)`."),
+    (dict, "To wait for the first of several commands by name write `yield from race(**commands)`."),
+    (type(None), "A bare `yield` waits for nothing: leave it out, or write `yield from sleep(0)`."),
+    ((bool, int, float, timedelta), "To wait for some time write `yield from sleep(seconds)`."),
+    ((AsyncGenerator, AsyncIterator), f"That is an async generator. {ASYNC_GENERATOR}"),
+    (Callable, "To run a function once and record its result write `yield from inline(fn, …)`."),
+)
+
+
 def _instead(value: Any) -> str:
-    if isinstance(value, list | tuple | set):
-        return "To wait for several commands write `yield from gather(*commands)`."
-    if isinstance(value, dict):
-        return "To wait for several commands by name write `yield from race(**commands)`, or gather(*commands.values())."
-    if value is None:
-        return "A bare `yield` waits for nothing: leave it out, or write `yield from sleep(0)`."
-    if isinstance(value, bool | int | float):
-        return "To wait for some seconds write `yield from sleep(seconds)`."
     if isinstance(value, Query):
         return f"Queries are for clients: client.run({value.label}). A workflow can call a @method instead."
-    if isinstance(value, Described):
-        return _instead(value.definition)
-    if isinstance(value, Definition):
-        return f"Call it: `yield from {value.label}(…)`."
-    if isinstance(value, AsyncIterator):
-        return "An async generator cannot be awaited; write a coroutine or a generator."
+    if isinstance(value, Definition | Described):
+        label = value.label if isinstance(value, Definition) else value.definition.label
+        return f"Call it: `yield from {label}(…)`."
     if type(value).__module__.partition(".")[0] in ("asyncio", "_asyncio", "concurrent"):
-        return "Workflow code runs on no event loop: use `sleep`, `gather` and `race` of infinitic, or do it in a task."
-    if callable(value):
-        return "To run a function once and record its result write `yield from inline(fn, …)`; remote work is a @task."
-    return "Yield a call of a task, `sleep(…)`, `channel.receive()`, a deferred or a combinator; for a value, `return` it."
+        return _NO_LOOP
+    general = "Yield a call, `sleep(…)`, `channel.receive()`, a deferred or a combinator; `return` a value."
+    return next((text for kind, text in _ADVICE if isinstance(value, kind)), general)
 
 
 def no_event_loop(error: BaseException) -> str:
-    """A hint for an error that asyncio raised because workflow code runs on no event loop; "" for all others."""
-    if isinstance(error, RuntimeError) and "event loop" in str(error):
-        return "workflow code runs on no event loop: use `sleep`, `gather` and `race` of infinitic, or a task"
-    return ""
-
-
-def is_start(call: object) -> bool:
-    """Whether *call* describes the start of a workflow."""
-    return isinstance(call, StartCall)
+    """What to say of an error that asyncio raised because there is no event loop; "" for all others."""
+    return _NO_LOOP if isinstance(error, RuntimeError) and "event loop" in str(error) else ""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, TypeVar, overload
 
 from dsl.calls import Call, Definition, TaskCall, as_retry, as_timeout, attributes, check_name
+from dsl.commands import Coro, P, R, R_co, Raw_co
 from dsl.policies import Retry
 from dsl.timers import Duration
 
-P = ParamSpec("P")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-Raw_co = TypeVar("Raw_co", covariant=True)
 S = TypeVar("S", bound="Service")
 
 
@@ -57,11 +54,9 @@ def _implement(cls: type[Service], attribute: str, found: list[Any]) -> None:
 if TYPE_CHECKING:
 
     class ServiceTask(Protocol[P, R_co, Raw_co]):
-        """A task of a service class: a protocol for the checkers, so that a plain function may override it."""
+        """A task of a service class: a protocol for the checkers, so that a plain `def` may override it."""
 
-        def __call__(
-            self, service: Any, /, *args: P.args, **kwargs: P.kwargs
-        ) -> R_co | Coroutine[Any, Any, R_co]: ...
+        def __call__(self, service: Any, /, *args: P.args, **kwargs: P.kwargs) -> R_co | Coro[R_co]: ...
         @overload
         def __get__(self, instance: None, owner: type[Any], /) -> Callable[P, Call[R_co]]: ...
         @overload
@@ -75,6 +70,7 @@ class Task(Definition, Generic[P, R_co, Raw_co]):
     """
 
     kind = "task"
+    fn: Callable[P, Raw_co]
 
     def __init__(
         self,
@@ -93,7 +89,7 @@ class Task(Definition, Generic[P, R_co, Raw_co]):
         self.named = name is not None or service is not None
 
     def implements(self, contract: Task[..., Any, Any]) -> None:
-        """Take the names of the *contract*, whose task this is. Raises `TypeError` when this has a name of its own."""
+        """Take the names of the *contract*, whose task this is. Raises `TypeError` when this has its own."""
         if self.named:
             raise TypeError(f"{contract.label} has its name from the contract: leave name= and service= out")
         self.contract = contract
@@ -116,28 +112,29 @@ class TaskDecorator:
     """`@task` or `@task(…)`: makes a function, or a method of a `Service`, a task.
 
     *timeout* is an attempt's, in seconds or a timedelta. A function is a service of its own unless *service*
-    groups it. Raises `TypeError` for what is no function, `ValueError` for what cannot be a name or a timeout.
+    groups it. Raises `TypeError` for what is no function, `ValueError` for what cannot be a name or timeout.
     """
 
-    @overload  # type: ignore[overload-overlap]  # a method is a function too, whose first parameter is a service
-    def __call__(
-        self, fn: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /
-    ) -> ServiceTask[P, R, Coroutine[Any, Any, R]]: ...
+    @overload  # one case of the fourth too: a method is a function whose first parameter is a service
+    def __call__(  # type: ignore[overload-overlap]  # as said above
+        self, fn: Callable[Concatenate[S, P], Coro[R]], /
+    ) -> ServiceTask[P, R, Coro[R]]: ...
     @overload
     def __call__(self, fn: Callable[Concatenate[S, P], R], /) -> ServiceTask[P, R, R]: ...
     @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    def __call__(self, fn: Callable[P, Coro[R]], /) -> Task[P, R, Coro[R]]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
     @overload
     def __call__(
         self,
+        /,
         *,
         name: str | None = None,
         service: str | None = None,
         retry: Retry | None = None,
         timeout: Duration | None = None,
-    ) -> Self: ...
+    ) -> TaskDecorator: ...
     def __call__(self, fn: Any = None, /, **options: Any) -> Any:
         return partial(Task, **options) if fn is None else Task(fn)
 

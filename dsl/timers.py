@@ -19,7 +19,7 @@ _UNITS = {"minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
 def microseconds(value: object, what: str, unit: int = 1) -> int:
     """A duration as whole microseconds: a timedelta, or a number of *unit* seconds.
 
-    Raises `TypeError` for anything else, `ValueError` for what is not finite or is longer than a century; both
+    Raises `TypeError` for anything else, `ValueError` for what is not finite or longer than a century; both
     name *what*.
     """
     if isinstance(value, timedelta) and unit == 1:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, ClassVar, Concatenate, Generic, Self, TypeVar, overload
 
 from dsl.calls import Call, Definition, MethodCall, Query, StartCall, attributes, check_id, check_name
 from dsl.channels import Channel, Sender
-from dsl.commands import Command, Flow
+from dsl.commands import Coro, Flow, P, R, R_co, Raw_co
 
-P = ParamSpec("P")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-Raw_co = TypeVar("Raw_co", covariant=True)
 W = TypeVar("W", bound="Workflow")
 
 
@@ -23,6 +19,7 @@ class WorkflowFunction(Definition, Generic[P, R_co, Raw_co]):
 
     kind = "workflow"
     goes_on = "a function; a class of methods inherits from Workflow"
+    fn: Callable[P, Raw_co]
 
     def __init__(self, fn: Callable[..., Any], *, name: str | None = None, version: int = 1) -> None:
         super().__init__(fn, name=name)
@@ -33,23 +30,19 @@ class WorkflowFunction(Definition, Generic[P, R_co, Raw_co]):
 
 
 class WorkflowDecorator:
-    """`@workflow` or `@workflow(name=…)`: makes a generator function, an `async def` or a plain function a workflow.
+    """`@workflow` or `@workflow(name=…)`: makes a generator function, `async def` or plain `def` a workflow.
 
     Raises `TypeError` for what is no function, `ValueError` for what cannot be a name.
     """
 
     @overload
-    def __call__(
-        self, fn: Callable[P, Generator[Command[Any], Any, R]], /
-    ) -> WorkflowFunction[P, R, Flow[R]]: ...
+    def __call__(self, fn: Callable[P, Flow[R]], /) -> WorkflowFunction[P, R, Flow[R]]: ...
     @overload
-    def __call__(
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> WorkflowFunction[P, R, Coroutine[Any, Any, R]]: ...
+    def __call__(self, fn: Callable[P, Coro[R]], /) -> WorkflowFunction[P, R, Coro[R]]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> WorkflowFunction[P, R, R]: ...
     @overload
-    def __call__(self, *, name: str | None = None) -> Self: ...
+    def __call__(self, /, *, name: str | None = None) -> WorkflowDecorator: ...
     def __call__(self, fn: Any = None, /, *, name: str | None = None) -> Any:
         return partial(WorkflowFunction, name=name) if fn is None else WorkflowFunction(fn)
 
@@ -59,6 +52,7 @@ class Member(Definition):
 
     goes_on = "a function of a Workflow class"
     holder: type[Workflow]
+    call: Callable[[str, Any], Any]
 
     def __init__(self, fn: Callable[..., Any], *, name: str | None = None) -> None:
         super().__init__(fn, name=name)
@@ -72,13 +66,6 @@ class Member(Definition):
     def describe(self, holder: type[Workflow], workflow_id: str) -> Any:
         """What describes a call of this on *holder*, of the instance *workflow_id*, or of a new one ("")."""
         return Described(vars(holder)["_members"].get(self.name, self), workflow_id)
-
-    def call(self, workflow_id: str, arguments: Any) -> Any:
-        """What asks for this with bound *arguments*."""
-        raise NotImplementedError
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self.describe(owner, "") if instance is None else self.fn.__get__(instance, owner)
 
 
 class Described:
@@ -101,7 +88,7 @@ class Described:
 
 
 class Method(Member, Generic[P, R_co, Raw_co]):
-    """A method of a workflow class: through the class it starts an instance, through `by_id` it is called on one."""
+    """A method of a workflow class: the class's own starts an instance, that of `by_id` is called on one."""
 
     kind = "method"
 
@@ -110,7 +97,7 @@ class Method(Member, Generic[P, R_co, Raw_co]):
     @overload
     def __get__(self, instance: object, owner: type[Any] | None = None, /) -> Callable[P, Raw_co]: ...
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return super().__get__(instance, owner)
+        return self.describe(owner, "") if instance is None else self.fn.__get__(instance, owner)
 
     def call(self, workflow_id: str, arguments: Any) -> Call[Any]:
         """The call with bound *arguments*."""
@@ -127,7 +114,7 @@ class QueryMethod(Member, Generic[P, R_co]):
     @overload
     def __get__(self, instance: object, owner: type[Any] | None = None, /) -> Callable[P, R_co]: ...
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return super().__get__(instance, owner)
+        return self.describe(owner, "") if instance is None else self.fn.__get__(instance, owner)
 
     def call(self, workflow_id: str, arguments: Any) -> Query[Any]:
         """The query with bound *arguments*. Raises `TypeError` when no instance is named."""
@@ -139,29 +126,25 @@ class QueryMethod(Member, Generic[P, R_co]):
 
 
 class MethodDecorator:
-    """`@method` or `@method(name=…)`, in a `Workflow` class: on a generator, an `async def` or a plain function.
+    """`@method` or `@method(name=…)`, in a `Workflow` class: on a generator, an `async def` or a plain `def`.
 
     Raises `TypeError` for what is no function, `ValueError` for what cannot be a name.
     """
 
     @overload
-    def __call__(
-        self, fn: Callable[Concatenate[W, P], Generator[Command[Any], Any, R]], /
-    ) -> Method[P, R, Flow[R]]: ...
+    def __call__(self, fn: Callable[Concatenate[W, P], Flow[R]], /) -> Method[P, R, Flow[R]]: ...
     @overload
-    def __call__(
-        self, fn: Callable[Concatenate[W, P], Coroutine[Any, Any, R]], /
-    ) -> Method[P, R, Coroutine[Any, Any, R]]: ...
+    def __call__(self, fn: Callable[Concatenate[W, P], Coro[R]], /) -> Method[P, R, Coro[R]]: ...
     @overload
     def __call__(self, fn: Callable[Concatenate[W, P], R], /) -> Method[P, R, R]: ...
     @overload
-    def __call__(self, *, name: str | None = None) -> Self: ...
+    def __call__(self, /, *, name: str | None = None) -> MethodDecorator: ...
     def __call__(self, fn: Any = None, /, *, name: str | None = None) -> Any:
         return partial(Method, name=name) if fn is None else Method(fn)
 
 
 class QueryDecorator:
-    """`@query` or `@query(name=…)`, in a `Workflow` class: on a function that reads the instance and changes nothing.
+    """`@query` or `@query(name=…)`, in a `Workflow` class: on a plain `def` that reads and changes nothing.
 
     Raises `TypeError` for what is no function, `ValueError` for what cannot be a name.
     """
@@ -169,7 +152,7 @@ class QueryDecorator:
     @overload
     def __call__(self, fn: Callable[Concatenate[W, P], R], /) -> QueryMethod[P, R]: ...
     @overload
-    def __call__(self, *, name: str | None = None) -> Self: ...
+    def __call__(self, /, *, name: str | None = None) -> QueryDecorator: ...
     def __call__(self, fn: Any = None, /, *, name: str | None = None) -> Any:
         return partial(QueryMethod, name=name) if fn is None else QueryMethod(fn)
 
@@ -182,8 +165,8 @@ query = QueryDecorator()
 class Workflow:
     """A workflow with methods that share state, channels and queries.
 
-    Named after the class, or `class Loyalty(Workflow, name="loyalty")`. `__init__` takes no arguments and runs when
-    an instance starts. Through the class a method starts a new instance.
+    Named after the class, or `class Loyalty(Workflow, name="loyalty")`. `__init__` takes no arguments and
+    runs when an instance starts. Through the class a method starts a new instance.
     """
 
     workflow_name: str = ""
@@ -216,10 +199,12 @@ class Workflow:
 
 
 def _parts(cls: type[Workflow]) -> list[Member | Channel[Any]]:
-    """The methods, queries and channels of a workflow class: its own, and copies, known by its name, of inherited ones."""
+    """The methods, queries and channels of a workflow class: its own, and copies of what it inherits."""
     parts: list[Member | Channel[Any]] = []
     for attribute, (found, *hidden) in attributes(cls):
         if isinstance(found, Member | Channel):
+            if hidden and isinstance(found, Member) and found.name == attribute:
+                found.name = hidden[0].name  # an override keeps the name, unless it has one of its own
             parts.append(_owned(found, cls, own=attribute in vars(cls)))
         elif hidden and isinstance(hidden[0], Member | Channel):
             raise TypeError(f"{cls.__name__}.{attribute} hides {hidden[0]!r}: decorate it as that one is")

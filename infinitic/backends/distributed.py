@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from infinitic.backends import Committed, Step
-from infinitic.errors import NoStorage, TransportError
+from infinitic.errors import Bug, NoStorage, TransportError
 from infinitic.messages import Delivery, Outgoing
 from infinitic.storages import Storage
 from infinitic.transports import Consumer, Transport
@@ -72,7 +72,10 @@ def _acknowledge(steps: Iterable[Step]) -> None:
     """Each consumer gets its deliveries in one call, in the order of the steps."""
     acks: dict[Consumer, list[Delivery]] = {}
     for step in steps:
-        if step.consumer is not None and step.acks:
+        if step.acks and step.consumer is None:
+            raise Bug(f"{len(step.acks)} deliveries were to be acknowledged by no consumer")
+        if step.consumer is not None:
             acks.setdefault(step.consumer, []).extend(step.acks)
     for consumer, deliveries in acks.items():
-        consumer.ack(deliveries)
+        if deliveries:
+            consumer.ack(deliveries)

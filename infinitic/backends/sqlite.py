@@ -1,7 +1,7 @@
 """The embedded backend: storage and queue in one SQLite file, and a commit that is one transaction.
 
-What a step appends, sends and acknowledges is written together or not at all: no crash comes in between, and no
-mark is needed.
+What a step appends, sends and acknowledges is written together or not at all: no crash comes in between, and
+no mark is needed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from infinitic.backends import Committed, Step
 from infinitic.clock import Clock, system_clock
 from infinitic.errors import Bug
 from infinitic.messages import Delivery, Outgoing
+from infinitic.records import Append
 from infinitic.sqlite_file import Connection, SqliteFile
 from infinitic.storages.sqlite import SqliteStorage
 from infinitic.topics import workflow_topic
 from infinitic.transports import Consumer
-from infinitic.transports.sqlite import SqliteTransport
-from infinitic.transports.sqlite.consumer import Receipt, SqliteConsumer, rows_of
+from infinitic.transports.sqlite import SqliteTransport, queue
+from infinitic.transports.sqlite.consumer import SqliteConsumer, rows_of
 from infinitic.transports.sqlite.posting import Posting
 
 
@@ -46,40 +47,40 @@ class SqliteBackend:
 
     def commit(self, steps: Sequence[Step], tasks: Consumer | None = None, capacity: int = 0) -> Committed:
         """All steps in one transaction; on return it is on the disk (with durability "full")."""
-        adopter = _Adopter(_own(tasks), capacity)
+        transport, adopter, adopted = self.transport, _own(tasks), []
         try:
             with self._file.transaction() as db:
-                posting = self.transport.posting(db)
-                won = tuple([self._write(db, step, posting, adopter) for step in steps])
+                posting = transport.posting(db, adopter, capacity)
+                won = tuple([self._write(db, step, posting) for step in steps])
+                # before the commit, for after it another thread could receive them besides
+                adopted = rows_of(posting.adopted)
+                transport.handed.update(adopted)
         except BaseException:
-            adopter.undo()
+            transport.handed.difference_update(adopted)
             raise
         for step, wins in zip(steps, won, strict=True):
             if wins and step.acks:
                 self._settle(step)
-        self.transport.wake(posting.concerned)
-        return Committed(won, tuple(adopter.adopted))
+        if posting.concerned:
+            transport.wake(posting.concerned)
+        return Committed(won, tuple(posting.adopted))
 
-    def _write(self, db: Connection, step: Step, posting: Posting, adopter: _Adopter) -> bool:
+    def _write(self, db: Connection, step: Step, posting: Posting) -> bool:
         append = step.append
         if append is not None and not self.storage.append_in(db, append):
             return False
         for outgoing in step.outputs:
-            if not adopter.adopt(outgoing, posting):
-                posting.put(outgoing)
+            posting.put(outgoing)
         for hint in step.hints:
             posting.put(hint)
-        for row in rows_of(step.acks):
-            db.execute("DELETE FROM messages WHERE id = ?", (row,))
-        if append is not None and (append.turns or append.record is not None):
-            consumer = _own(step.consumer)
-            if consumer is not None:
-                consumer.forgive(db, workflow_topic(append.workflow), append.workflow_id)
+        queue.delete(db, rows_of(step.acks))
+        consumer = _own(step.consumer)
+        if consumer is not None and consumer.deaths and append is not None:
+            _forgive(db, consumer, append)
         return True
 
     def _settle(self, step: Step) -> None:
-        rows = rows_of(step.acks)
-        consumer = _own(step.consumer)
+        rows, consumer = rows_of(step.acks), _own(step.consumer)
         if consumer is None:
             self.transport.handed.difference_update(rows)
         else:
@@ -97,27 +98,10 @@ class SqliteBackend:
             self.storage.close()
 
 
-class _Adopter:
-    """Gives tasks of one commit to the worker that commits, up to its free slots."""
-
-    def __init__(self, consumer: SqliteConsumer | None, capacity: int) -> None:
-        self.adopted: list[Delivery] = []
-        self._consumer, self._capacity = consumer, capacity
-
-    def adopt(self, outgoing: Outgoing, posting: Posting) -> bool:
-        consumer = self._consumer
-        if consumer is None or len(self.adopted) >= self._capacity or outgoing.message.kind != "task":
-            return False
-        if outgoing.topic not in consumer.topics or consumer.closed:
-            return False
-        row = posting.give(outgoing, consumer.id)
-        consumer.adopt(row)  # before the commit: nobody may receive it besides
-        self.adopted.append(Delivery(outgoing.topic, outgoing.message, Receipt(row, outgoing.key)))
-        return True
-
-    def undo(self) -> None:
-        if self._consumer is not None:
-            self._consumer.settle(rows_of(self.adopted))
+def _forgive(db: Connection, consumer: SqliteConsumer, append: Append) -> None:
+    """An instance that could be applied, or was suspended, starts to count its deaths anew."""
+    if append.turns or append.record is not None:
+        consumer.forgive(db, workflow_topic(append.workflow), append.workflow_id)
 
 
 def _own(consumer: Consumer | None) -> SqliteConsumer | None:

@@ -172,7 +172,7 @@ def next_attempt(instance: Instance, slot: TaskSlot) -> None:
     slot.next_at = 0
     slot.attempt += 1
     slot.stack = None
-    instance.draft.sends.append(NextAttempt(slot.position, slot.attempt, slot.uncounted))
+    instance.draft.send(NextAttempt(slot.position, slot.attempt, slot.uncounted), slot)
 
 
 def task_failed(slot: TaskSlot) -> TaskFailed:

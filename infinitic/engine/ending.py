@@ -153,7 +153,7 @@ def cancel_open(instance: Instance) -> None:
     """Cancel all tasks, children and calls that are under way."""
     for slot in list(instance.open.values()):
         if isinstance(slot, TaskSlot | RemoteSlot):
-            instance.draft.sends.append(Cancellation(slot.position))
+            instance.draft.send(Cancellation(slot.position), slot)
     instance.open.clear()
 
 

@@ -17,7 +17,7 @@ from infinitic.engine.branches import Branch, MethodRun
 from infinitic.engine.programs import Program
 from infinitic.engine.slots import ReceiveSlot, Slot
 from infinitic.events import NULL, AnyEvent, ErrorValue, Signal, Started
-from infinitic.history import AnyIssued, AnySend, End, Turn
+from infinitic.history import AnyIssued, AnySend, Cancellation, End, NextAttempt, RetryChild, Turn
 from infinitic.records import OPEN, RUNNING, CallRecord
 
 LIVE, REPLAY, QUERY, EVICTING = "live", "replay", "query", "evicting"
@@ -83,6 +83,7 @@ class Draft:
         "refused",
         "sends",
         "settled",
+        "slots",
         "taken",
         "timers_cleared",
         "timers_set",
@@ -94,6 +95,7 @@ class Draft:
         self.taken = 0
         self.commands: list[AnyIssued] = []
         self.sends: list[AnySend] = []
+        self.slots: dict[str, Slot] = {}  # by position, of what was sent again or cancelled
         self.settled: list[str] = []
         self.refused: ErrorValue | None = None
         self.timers_set: dict[str, tuple[int, int]] = {}  # position → (due, attempt)
@@ -101,6 +103,11 @@ class Draft:
         self.continued: Started | None = None
         self.logs: list[LogLine] = []
         self.unawaited: list[tuple[str, BaseException]] = []
+
+    def send(self, send: NextAttempt | Cancellation | RetryChild, slot: Slot) -> None:
+        """Send something about the command of *slot*."""
+        self.sends.append(send)
+        self.slots[slot.position] = slot
 
 
 class Instance:

@@ -94,13 +94,13 @@ def cancel(instance: Instance, slot: Slot) -> None:
     if isinstance(slot, BranchSlot):
         cancel_branch(instance, slot.branch)
     elif isinstance(slot, RemoteSlot):
-        instance.draft.sends.append(Cancellation(slot.position))
+        instance.draft.send(Cancellation(slot.position), slot)
     elif isinstance(slot, JoinSlot):
         for item in slot.items:
             lose(instance, item, CANCEL)
         settle(instance, slot, CANCELLED)
     elif isinstance(slot, TaskSlot):
-        instance.draft.sends.append(Cancellation(slot.position))
+        instance.draft.send(Cancellation(slot.position), slot)
         if slot.next_at:
             instance.draft.timers_cleared.append(slot.position)
         settle(instance, slot, CANCELLED)

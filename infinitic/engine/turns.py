@@ -183,7 +183,7 @@ def _sent_again(instance: Instance, event: AnyEvent) -> bool:
         next_attempt(instance, slot)
         return True
     if isinstance(event, Answered) and isinstance(slot, RemoteSlot) and event.status in ("failed", "timed_out"):
-        instance.draft.sends.append(RetryChild(slot.position))
+        instance.draft.send(RetryChild(slot.position), slot)
         return True
     return False
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from infinitic.errors import ConfigurationError, DecodeError, EncodeError
 from infinitic.serialization import plain
-from infinitic.serialization.plain import DECODE_ERRORS, WRAPPED, Data, Decode
+from infinitic.serialization.plain import DECODE_ERRORS, Data, Decode, is_wrapped
 from infinitic.serialization.signatures import Signature
 from infinitic.serialization.values import Forbidden
 
@@ -77,7 +77,7 @@ class Serializer:
         """*data* as *type* reads it today, written anew with keys sorted; None when that cannot be done."""
         try:
             value = self.decoder(type)(data)
-            return self.encode(value) if _is_wrapped(data) else plain.canonical_value(value)
+            return self.encode(value) if is_wrapped(data) else plain.canonical_value(value)
         except DECODE_ERRORS:
             return None
 
@@ -110,7 +110,7 @@ class Serializer:
         decode = _or_refusal(type)
 
         def decode_any(data: Data) -> Any:
-            return self._unwrap(data) if _is_wrapped(data) else decode(data)
+            return self._unwrap(data) if is_wrapped(data) else decode(data)
 
         return decode_any
 
@@ -119,10 +119,6 @@ class Serializer:
         if needed not in self._codecs:
             raise plain.needs_codec(data)
         return self._codecs[needed].decode(data)
-
-
-def _is_wrapped(data: Data) -> bool:
-    return bytes(data).startswith(WRAPPED)
 
 
 def _or_refusal(type: Any) -> Decode:

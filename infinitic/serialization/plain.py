@@ -39,15 +39,12 @@ def encode(value: Any) -> bytes:
         data = _encode(value)
     except Exception:  # whatever it was: the slow way finds the place, or a way
         return _encode_slowly(value)
+    if type(value) is dict:
+        _refuse_reserved(value)
     # msgspec writes nan as null. partition(), because `in` takes twice as long on bytes
-    if data.partition(_NULL)[1] or type(value) is dict:
-        return _checked(value, data)
+    if data.partition(_NULL)[1] and value is not None and _may_be_not_finite(value):
+        return _encode_slowly(value)
     return data
-
-
-def _checked(value: Any, data: bytes) -> bytes:
-    _refuse_reserved(value)
-    return _encode_slowly(value) if _NULL in data and _may_be_not_finite(value) else data
 
 
 def _may_be_not_finite(value: Any) -> bool:
@@ -76,10 +73,9 @@ def decoder(type: Any) -> Decode:
     It raises one of `DECODE_ERRORS`. For a type that cannot be decoded, `DecodeError` is raised at once.
     """
     try:
-        hash(type)
-    except TypeError:
+        return _kept(type)
+    except TypeError:  # unhashable
         return _made(type)
-    return _kept(type)
 
 
 @lru_cache(2048)
@@ -97,7 +93,7 @@ def _guarded(decode: Decode) -> Decode:
     """For types that run code of the user's when decoded, or would take a wrapped payload for a value."""
 
     def guarded(data: Data) -> Any:
-        if bytes(data).startswith(WRAPPED):
+        if is_wrapped(data):
             raise needs_codec(data)
         try:
             return decode(data)
@@ -105,6 +101,11 @@ def _guarded(decode: Decode) -> Decode:
             raise as_decode_error(error) from error
 
     return guarded
+
+
+def is_wrapped(data: Data) -> bool:
+    """Whether a codec wrote the payload."""
+    return (data if type(data) is bytes else bytes(data)).startswith(WRAPPED)
 
 
 def codec_of(data: Data) -> str:
@@ -126,7 +127,7 @@ def as_decode_error(error: BaseException, data: Data | None = None) -> DecodeErr
     """What a decoder raised, as a `DecodeError` with the path. *data* lets it recognise a wrapped payload."""
     if isinstance(error, DecodeError):
         return error
-    if data is not None and bytes(data).startswith(WRAPPED):
+    if data is not None and is_wrapped(data):
         return needs_codec(data)
     if isinstance(error, RecursionError):
         return DecodeError("the data is nested too deeply")

@@ -48,8 +48,7 @@ class Signature:
         self.arguments_type = _struct(name, parameters, checked)
         self.decode_result = decoder(self.result_type)
         self._decode = decoder(self.arguments_type)
-        self._by_position = tuple(one.name for one in parameters if one.kind is not one.KEYWORD_ONLY)
-        self._by_name = tuple(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
+        self._keywords = tuple(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
 
     def _checked(self, what: str, hint: Any, pickled: bool) -> Any:
         try:
@@ -68,7 +67,7 @@ class Signature:
             if bytes(data) == b"null":
                 return self._from_fields({})  # a call that says nothing of arguments
             raise self._misfit(plain.as_decode_error(error, data)) from None
-        return arguments if isinstance(arguments, self.arguments_type) else self._from_fields(arguments)
+        return self._from_fields(arguments) if type(arguments) is dict else arguments
 
     def _from_fields(self, fields: Any) -> Any:
         """From a dict by parameter name, which is what a codec other than JSON gives."""
@@ -86,10 +85,11 @@ class Signature:
 
     def call(self, fn: Callable[..., Any], arguments: Any) -> Any:
         """What *fn*, a function or a bound method with this signature, returns for these arguments."""
-        return fn(
-            *[getattr(arguments, name) for name in self._by_position],
-            **{name: getattr(arguments, name) for name in self._by_name},
-        )
+        values = msgspec.structs.astuple(arguments)
+        if not self._keywords:
+            return fn(*values)
+        cut = len(values) - len(self._keywords)
+        return fn(*values[:cut], **dict(zip(self._keywords, values[cut:], strict=True)))
 
     def __repr__(self) -> str:
         return f"<Signature {self.text}>"

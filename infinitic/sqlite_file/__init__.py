@@ -1,7 +1,7 @@
 """One SQLite file that many threads and processes of one machine share: connections, turnstile, schema.
 
-Law of the place: every write transaction, checkpoint and close happens inside the turnstile, and no descriptor of
-the database file is ever closed but by SQLite itself (closing one drops the locks that SQLite has in this process).
+Law of the place: every write transaction, checkpoint and close happens inside the turnstile, and nobody but
+SQLite ever closes a descriptor of the database file: that would drop the locks SQLite has in this process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import TypeAlias
 
 from infinitic.clock import Clock, system_clock
@@ -26,6 +27,7 @@ Connection: TypeAlias = sqlite3.Connection
 
 APPLICATION = 0x496E6669  # "Infi"
 DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
+LOOK = 0.2  # seconds after which a writer looks whether the file is still where it was
 PATIENCE = 5.0  # seconds that a program which knows nothing of the turnstile may hold the file
 SCHEMAS = ("storages/sqlite.sql", "transports/sqlite/queue.sql")
 
@@ -45,9 +47,9 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create,)
 class SqliteFile:
     """An open database file. Thread-safe; of no use in a forked child.
 
-    With durability "full" a committed transaction survives a power cut; with "normal" the last ones may be lost
-    then, never by the death of a process. Raises `StorageError` when the file cannot be used. Whoever shares the
-    file calls `share` first and `close` in the end: the last one out closes it.
+    With durability "full" a committed transaction survives a power cut; with "normal" the last ones may be
+    lost then, never by the death of a process. Raises `StorageError` when the file cannot be used. Whoever
+    shares the file calls `share` first and `close` in the end: the last one out closes it.
     """
 
     def __init__(
@@ -64,30 +66,18 @@ class SqliteFile:
         self._readers: list[Connection] = []
         self._users = 0
         self._unusable = ""
+        self._next_look = 0.0
         self._open()
         _OPEN.add(self)
 
     # ------------------------------------------------------------------------------------------- use
 
-    @contextmanager
-    def transaction(self, *, durable: bool = True, kind: Kind = StorageError) -> Iterator[Connection]:
+    def transaction(self, *, durable: bool = True, kind: Kind = StorageError) -> Transaction:
         """A write transaction: committed at the end of the block, rolled back when it raises.
 
         One that is not *durable* survives the death of the process, but perhaps not a power cut.
         """
-        self._refuse_unusable(kind)
-        with self._turnstile:
-            self._refuse_moved(kind)
-            db = self._durable if durable else self._relaxed
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                yield db
-                db.execute("COMMIT")
-            except BaseException as error:
-                _roll_back(db)
-                if isinstance(error, sqlite3.Error):
-                    raise self._explained(error, kind) from error
-                raise
+        return Transaction(self, durable, kind)
 
     @contextmanager
     def reading(self, kind: Kind = StorageError) -> Iterator[Connection]:
@@ -145,6 +135,37 @@ class SqliteFile:
         while self.descriptors:
             with suppress(OSError):
                 os.close(self.descriptors.pop())
+
+    # ---------------------------------------------------------------------------------- for transactions
+
+    def begin(self, durable: bool, kind: Kind) -> Connection:
+        """The connection to write with, in the turnstile. To be followed by `end`."""
+        self._refuse_unusable(kind)
+        self._turnstile.__enter__()
+        db = self._durable if durable else self._relaxed
+        try:
+            if monotonic() >= self._next_look:
+                self._refuse_moved(kind)
+            db.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self.end(db, error, kind)
+            raise
+        return db
+
+    def end(self, db: Connection, error: BaseException | None, kind: Kind) -> None:
+        """Commit, or roll back if there was an *error*: SQLite's is raised as ours. Out of the turnstile."""
+        try:
+            if error is None:
+                db.execute("COMMIT")
+        except sqlite3.Error as failure:
+            error = failure
+        try:
+            if error is not None:
+                _roll_back(db)
+        finally:
+            self._turnstile.__exit__()
+        if isinstance(error, sqlite3.Error):
+            raise self._explained(error, kind) from error
 
     # --------------------------------------------------------------------------------------- opening
 
@@ -259,6 +280,7 @@ class SqliteFile:
             raise kind(f"{self.path} {self._unusable}", "Open it anew.")
 
     def _refuse_moved(self, kind: Kind) -> None:
+        self._next_look = monotonic() + LOOK
         try:
             status = os.stat(self.path)
         except OSError:
@@ -268,7 +290,8 @@ class SqliteFile:
             raise kind(f"{self.path} was moved or deleted while it was open", hint)
 
     def _explained(self, error: sqlite3.Error, kind: Kind) -> Exception:
-        if isinstance(error, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError):
+        ours = sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError
+        if isinstance(error, ours) or getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR":
             return Bug(f"{self.path}: {error}")
         return trouble.explained(self.path, error, kind)
 
@@ -284,6 +307,22 @@ def _roll_back(db: Connection) -> None:
     with suppress(sqlite3.Error):
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+class Transaction:
+    """`SqliteFile.transaction` as a context manager. Not a generator: it is on the way of every step."""
+
+    __slots__ = ("_db", "_durable", "_file", "_kind")
+
+    def __init__(self, file: SqliteFile, durable: bool, kind: Kind) -> None:
+        self._file, self._durable, self._kind = file, durable, kind
+
+    def __enter__(self) -> Connection:
+        self._db = self._file.begin(self._durable, self._kind)
+        return self._db
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._file.end(self._db, error, self._kind)
 
 
 _OPEN: weakref.WeakSet[SqliteFile] = weakref.WeakSet()

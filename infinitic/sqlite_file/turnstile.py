@@ -1,8 +1,8 @@
 """The turnstile before every write: first come, first served, among threads and among processes.
 
-SQLite's own busy handler sleeps and retries, so a fast writer starves the others for seconds. Here a writer waits
-in line: for the threads before it, then, in the kernel, for the other processes. The kernel frees the lock of a
-process that dies, unless a forked child still has the descriptor: `SqliteFile` sees to that.
+SQLite's own busy handler sleeps and retries, so a fast writer starves the others for seconds. Here a writer
+waits in line: for the threads before it, then, in the kernel, for the other processes. The kernel frees the
+lock of a process that dies, unless a forked child still has the descriptor: `SqliteFile` sees to that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
+from infinitic.errors import Bug
+
 if sys.platform != "win32":
     import fcntl
 
@@ -21,15 +23,15 @@ class FairLock:
     """A lock that threads get in the order in which they came."""
 
     def __init__(self) -> None:
+        self._gate = threading.Lock()  # locked while anybody has the lock; handed over locked
         self._mutex = threading.Lock()
-        self._taken = False
         self._waiting: deque[threading.Lock] = deque()
 
     def acquire(self) -> None:
         """Wait for those who came before, and no longer."""
-        turn = self._come()
-        if turn is None:
+        if self._gate.acquire(blocking=False):
             return
+        turn = self._queue_up()
         try:
             turn.acquire()
         except BaseException:  # a signal's: whoever is next must not wait for us
@@ -42,17 +44,16 @@ class FairLock:
             if self._waiting:
                 self._waiting.popleft().release()
             else:
-                self._taken = False
+                self._gate.release()
 
-    def _come(self) -> threading.Lock | None:
+    def _queue_up(self) -> threading.Lock:
+        """What can be acquired when it is our turn."""
+        turn = threading.Lock()
         with self._mutex:
-            if not self._taken:
-                self._taken = True
-                return None
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
-            return turn
+            if not self._gate.acquire(blocking=False):
+                turn.acquire()
+                self._waiting.append(turn)
+        return turn
 
     def _give_up(self, turn: threading.Lock) -> None:
         with self._mutex:
@@ -73,7 +74,7 @@ class Turnstile:
     def __enter__(self) -> None:
         me = threading.get_ident()
         if self._inside == me:
-            raise RuntimeError("a thread that is inside the turnstile came to it again")
+            raise Bug("A thread that is inside the turnstile came to it again")
         self._threads.acquire()
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)

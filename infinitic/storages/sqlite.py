@@ -1,7 +1,7 @@
 """Instances in a SQLite file.
 
-The head row decides: a start inserts it, everything else updates it where the expected version still holds, and
-only who changed that one row goes on to the other tables. So a late writer cannot bring back what was purged.
+The head row decides: a start inserts it, all else updates it where the expected version still holds, and only
+who changed that one row goes on to the other tables. So a late writer cannot bring back what was purged.
 """
 
 from __future__ import annotations
@@ -28,54 +28,61 @@ from infinitic.records import (
 from infinitic.sqlite_file import Connection, SqliteFile
 from infinitic.storages import Due, Page
 
-OVERDUE = 300_000
-"""A timer that is later than this, in microseconds, may be taken from its claimer."""
-
-PURGED_AT_ONCE = 200
-"""How many instances one transaction purges, lest others wait for it."""
-
-LAST = "\U0010ffff" * 64
-"""What sorts behind every continuation of a prefix: an id has at most 255 bytes."""
-
+OVERDUE = 300_000  # microseconds: a timer that is later may be taken from its claimer
+PURGED_AT_ONCE = 5_000  # rows, after which a transaction that purges ends, lest others wait for it
+LAST = "\U0010ffff" * 64  # sorts behind every continuation of a prefix: an id has at most 255 bytes
 NOTHING = Version("", 0)
-COLUMNS = "run, turns, inbox_version, mark_run, mark_turns, token, record, fingerprint, status, started, tags, expires"
+OF_INSTANCE = ("turns", "runs", "timers", "inbox", "tags", "heads")
+JSON = msgspec.json.Encoder()
+
+COMMON = "workflow, run, turns, inbox_version, mark_run, mark_turns, token"
 INSERT = (
-    f"INSERT INTO heads (workflow_id, workflow, {COLUMNS}, behind) VALUES (:id, :workflow, :run, :turns, :inbox,"
-    " :mark_run, :mark_turns, :token, :record, :fingerprint, :status, :started, :tags, :expires, :behind)"
-    " ON CONFLICT (workflow_id) DO NOTHING"
+    f"INSERT INTO heads (workflow_id, {COMMON}, record, fingerprint, status, started, tags, expires, behind)"
+    " VALUES (:id, :workflow, :run, :turns, :inbox, :mark_run, :mark_turns, :token, :record, :fingerprint,"
+    " :status, :started, :tags, :expires, :behind) ON CONFLICT (workflow_id) DO NOTHING"
 )
+HEAD = f"SELECT {COMMON}, record FROM heads WHERE workflow_id = ?"
 MOVE = (
     "UPDATE heads SET run = :run, turns = :turns, inbox_version = :inbox,"
     " mark_run = :mark_run, mark_turns = :mark_turns, token = :token"
 )
-HOLDS = "WHERE workflow_id = :id AND run = :old_run AND turns = :old_turns AND inbox_version = :old_inbox"
-RECORD = "record = :record, fingerprint = :fingerprint"
-SAME = "status = :status AND started = :started AND tags = :tags AND expires IS :expires AND behind IS NULL"
+OF_ID = "WHERE workflow_id = :id"
+HOLDS = f"{OF_ID} AND run = :old_run AND turns = :old_turns AND inbox_version = :old_inbox"
 BEHIND = (  # a mark that is behind and does not move keeps its instant
     "behind = CASE WHEN :behind IS NOT NULL AND behind IS NOT NULL AND mark_run = :mark_run"
     " AND mark_turns = :mark_turns THEN behind ELSE :behind END"
 )
-# One more turn and all else as it was: nothing set here is in an index, only the head's own page is touched.
-GO_ON = f"{MOVE}, {RECORD} {HOLDS} AND {SAME}"
-CHANGE = f"{MOVE}, {RECORD}, status = :status, started = :started, tags = :tags, expires = :expires, {BEHIND} {HOLDS}"
+# One more turn and all else as it was: nothing that is set here is in an index, so one page is touched.
+# By position, for by name the parameters would cost as much as the statement.
+GO_ON = (
+    "UPDATE heads SET run = ?, turns = ?, inbox_version = ?, mark_run = ?, mark_turns = ?, token = ?,"
+    " record = ?, fingerprint = ? WHERE workflow_id = ? AND run = ? AND turns = ? AND inbox_version = ?"
+    " AND status = ? AND started = ? AND tags = ? AND expires IS ? AND behind IS NULL"
+)
+RECORD = "record = :record, fingerprint = :fingerprint, status = :status, started = :started, tags = :tags"
+CHANGE = f"{MOVE}, {RECORD}, expires = :expires, {BEHIND} {HOLDS}"
+MOVE_MARK = f"UPDATE heads SET mark_run = :mark_run, mark_turns = :mark_turns, {BEHIND} {HOLDS}"
 KEEP_RECORD = f"{MOVE}, expires = :expires, {BEHIND} {HOLDS}"
 
-COUNT_INBOX = (
-    "UPDATE heads SET waiting = (SELECT count(*) FROM inbox WHERE workflow_id = :id) WHERE workflow_id = :id"
-)
+INBOX = "SELECT key, body FROM inbox WHERE workflow_id = ? ORDER BY id"
+ADD_ITEM = "INSERT OR IGNORE INTO inbox (workflow_id, key, body) VALUES (?, ?, ?)"
+COUNT_INBOX = "UPDATE heads SET waiting = (SELECT count(*) FROM inbox WHERE workflow_id = :id) " + OF_ID
 ADD_TURN = "INSERT INTO turns (workflow_id, run, number, body) VALUES (?, ?, ?, ?)"
-TURNS = (
-    "SELECT run, number, body FROM turns WHERE workflow_id = ? AND run = ? AND number >= ? ORDER BY number"
-)
+TURNS = "SELECT run, number, body FROM turns WHERE workflow_id = ? AND run = ? AND number >= ? ORDER BY 2"
 ADD_RUN = (
     "INSERT INTO runs (workflow_id, number, run)"
     " SELECT :id, 1 + coalesce(max(number), -1), :run FROM runs WHERE workflow_id = :id"
 )
-RUN_NUMBER = "SELECT number FROM runs WHERE workflow_id = ? AND run = ?"
-UNSENT = (
-    "SELECT t.run, t.number, t.body FROM runs r JOIN turns t USING (workflow_id, run)"
-    " WHERE workflow_id = ? AND run <> ? AND r.number >= ? AND (run <> ? OR t.number >= ?)"
-    " ORDER BY r.number, t.number"
+OLD_RUNS = (
+    "WITH mine AS (SELECT * FROM runs WHERE workflow_id = :id) SELECT workflow_id, run FROM mine"
+    " WHERE number < (SELECT number - 1 FROM mine WHERE run = :run)"
+    " AND number < (SELECT number FROM mine WHERE run = :mark)"
+)
+UNSENT = (  # of former runs, from the mark on; of all of them when the mark names no run that is kept
+    "WITH mine AS (SELECT * FROM runs WHERE workflow_id = :id)"
+    " SELECT t.run, t.number, t.body FROM mine JOIN turns t USING (workflow_id, run) WHERE run <> :run"
+    " AND mine.number >= coalesce((SELECT number FROM mine WHERE run = :mark), 0)"
+    " AND (run <> :mark OR t.number >= :turns) ORDER BY mine.number, t.number"
 )
 TIMER = "workflow, workflow_id, run, position, due, attempt, claimed_until"
 SET_TIMER = f"INSERT OR REPLACE INTO timers ({TIMER}) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -86,17 +93,13 @@ FREE_TIMERS = (
     " AND (claimed_until <= ? OR due < ?) ORDER BY due, workflow_id, run, position LIMIT ?"
 )
 OFFERED = (
-    "WITH wanted AS (SELECT key AS name, value AS fingerprint FROM json_each(?1))"
-    " SELECT workflow, workflow_id FROM heads h JOIN wanted w ON workflow = name AND h.fingerprint <> w.fingerprint"
-    " WHERE waiting > 0"
-    " UNION SELECT workflow, workflow_id FROM heads WHERE behind IS NOT NULL AND behind < ?2"
-    " AND workflow IN (SELECT name FROM wanted) LIMIT ?3"
+    "WITH wanted AS (SELECT key AS name, value AS current FROM json_each(?1))"
+    " SELECT workflow, workflow_id FROM heads JOIN wanted ON workflow = name"
+    " WHERE waiting > 0 AND fingerprint <> current"
+    " UNION SELECT workflow, workflow_id FROM heads JOIN wanted ON workflow = name"
+    " WHERE behind < ?2 LIMIT ?3"
 )
-PURGEABLE = (
-    "SELECT workflow_id FROM heads WHERE expires IS NOT NULL AND expires < ? AND behind IS NULL LIMIT ?"
-)
-
-JSON = msgspec.json.Encoder()
+PURGEABLE = "SELECT workflow_id FROM heads WHERE expires < ? AND behind IS NULL LIMIT 1000"
 
 
 class SqliteStorage:
@@ -115,29 +118,22 @@ class SqliteStorage:
 
     def load(self, workflow_id: str, from_turn: int = 0, run: str = "") -> Stored | None:
         with self._file.reading() as db:
-            head = db.execute(
-                "SELECT workflow, run, turns, inbox_version, mark_run, mark_turns, token, record FROM heads"
-                " WHERE workflow_id = ?",
-                (workflow_id,),
-            ).fetchone()
+            head = db.execute(HEAD, (workflow_id,)).fetchone()
             if head is None:
                 return None
             workflow, now_run, turns, inbox_version, mark_run, mark_turns, token, record = head
             start = 0 if run and run != now_run else from_turn
-            mark = Mark(mark_run, mark_turns)
-            inbox = db.execute(
-                "SELECT key, body FROM inbox WHERE workflow_id = ? ORDER BY id", (workflow_id,)
-            )
+            names = {"id": workflow_id, "run": now_run, "mark": mark_run, "turns": mark_turns}
             return Stored(
                 workflow=workflow,
                 workflow_id=workflow_id,
                 version=Version(now_run, turns, inbox_version),
-                mark=mark,
+                mark=Mark(mark_run, mark_turns),
                 token=token,
                 record=decode_record(record),
                 turns=_turns(db, workflow_id, now_run, start),
-                unsent=() if mark_run == now_run else _unsent(db, workflow_id, now_run, mark),
-                inbox=tuple(InboxItem(*row) for row in inbox),
+                unsent=tuple(TurnRow(*row) for row in db.execute(UNSENT, names)),
+                inbox=tuple(InboxItem(*row) for row in db.execute(INBOX, (workflow_id,))),
                 timers=tuple(TimerRow(*row) for row in db.execute(TIMERS, (workflow_id, now_run))),
             )
 
@@ -173,19 +169,21 @@ class SqliteStorage:
     # ------------------------------------------------------------------------------------------- writing
 
     def append(self, batch: Sequence[Append]) -> list[bool]:
-        if all(_only_asks(append) for append in batch):
+        if not any(append.changes for append in batch):
             with self._file.reading() as db:
-                return [_holds(db, append) for append in batch]
+                marks = [_mark_if_holds(db, append) for append in batch]
+            if all(mark in (None, append.mark) for mark, append in zip(marks, batch, strict=True)):
+                return [mark is not None for mark in marks]
         with self._file.transaction() as db:
             return [self.append_in(db, append) for append in batch]
 
     def append_in(self, db: Connection, append: Append) -> bool:
         """`append` of one, as a part of the caller's transaction."""
-        if _only_asks(append):
-            return _holds(db, append)
-        _check_numbers(append)
+        if not append.changes and (mark := _mark_if_holds(db, append)) in (None, append.mark):
+            return mark is not None
         if not self._move(db, append):
             return False
+        _check_numbers(append)
         if append.expected is None or append.expected.run != append.version.run:
             _begin_run(db, append)
         _write_rows(db, append)
@@ -193,36 +191,26 @@ class SqliteStorage:
 
     def _move(self, db: Connection, append: Append) -> bool:
         """The head, if the expected version holds: by the statement that does the least."""
-        values = _head_values(append, None if _is_sent(append) else self._file.clock())
-        if append.expected is not None:
-            if append.record is None:
-                return db.execute(KEEP_RECORD, values).rowcount == 1
-            if values["behind"] is None and db.execute(GO_ON, values).rowcount == 1:
-                return True
-        elif append.record is None:
-            raise Bug(f"{append.workflow_id} was to be created without a state record")
+        is_sent = append.mark.turns == append.version.turns and append.mark.run == append.version.run
+        if is_sent and _went_on(db, append):
+            return True
+        values = _head_values(append, None if is_sent else self._file.clock())
+        if append.record is None:
+            if append.expected is None:
+                raise Bug(f"{append.workflow_id} was to be created without a state record")
+            return db.execute(KEEP_RECORD if append.changes else MOVE_MARK, values).rowcount == 1
         if db.execute(INSERT if append.expected is None else CHANGE, values).rowcount == 0:
             return False
         _write_tags(db, append.record)
         return True
 
     def purge(self, now: int) -> int:
-        total = 0
-        while True:
-            gone = self._purge_some(now)
+        total, gone = 0, 1
+        while gone:
+            with self._file.transaction(durable=False) as db:
+                gone = _purge_some(db, now)
             total += gone
-            if gone < PURGED_AT_ONCE:
-                return total
-
-    def _purge_some(self, now: int) -> int:
-        with self._file.reading() as db:
-            if db.execute(PURGEABLE, (now, 1)).fetchone() is None:
-                return 0
-        with self._file.transaction(durable=False) as db:
-            gone = db.execute(PURGEABLE, (now, PURGED_AT_ONCE)).fetchall()
-            for table in ("turns", "runs", "timers", "inbox", "tags", "heads"):
-                db.executemany(f"DELETE FROM {table} WHERE workflow_id = ?", gone)
-        return len(gone)
+        return total
 
     # -------------------------------------------------------------------------------------------- sweeps
 
@@ -236,29 +224,31 @@ class SqliteStorage:
         with self._file.transaction(durable=False) as db:
             rows = [TimerRow(*row) for row in db.execute(FREE_TIMERS, values)]
             claimed = [msgspec.structs.replace(row, claimed_until=max(now, row.due) + lease) for row in rows]
-            _write_timers(db, claimed)
+            db.executemany(SET_TIMER, map(msgspec.structs.astuple, claimed))
         return Due(now, tuple(claimed))
 
     def offers(self, fingerprints: Mapping[str, str], behind_since: int, limit: int) -> list[tuple[str, str]]:
         wanted = JSON.encode(dict(fingerprints)).decode()
         with self._file.reading() as db:
-            rows = db.execute(OFFERED, (wanted, behind_since, limit)).fetchall()
-        return [(workflow, workflow_id) for workflow, workflow_id in rows]
+            return db.execute(OFFERED, (wanted, behind_since, limit)).fetchall()
 
 
-def _is_sent(append: Append) -> bool:
-    return append.mark.turns == append.version.turns and append.mark.run == append.version.run
+def _mark_if_holds(db: Connection, append: Append) -> Mark | None:
+    """The stored mark, or None when the expected version does not hold."""
+    asked = f"SELECT mark_run, mark_turns FROM heads {HOLDS}"
+    row = db.execute(asked, _head_values(append, None)).fetchone()
+    return Mark(*row) if row else None
 
 
-def _only_asks(append: Append) -> bool:
-    """Whether nothing is to be written. A write of the mark alone changes nothing else and is still one."""
-    return not append.changes and append.expected is not None and _is_sent(append)
-
-
-def _holds(db: Connection, append: Append) -> bool:
-    expected = append.version
-    values = (append.workflow_id, expected.run, expected.turns, expected.inbox)
-    return db.execute(f"SELECT 1 FROM heads{HOLDS}", values).fetchone() is not None
+def _went_on(db: Connection, append: Append) -> bool:
+    """Whether the expected version held and nothing that is filtered on had to change."""
+    old, new, mark, record = append.expected, append.version, append.mark, append.record
+    if old is None or record is None:
+        return False
+    moved = (new.run, new.turns, new.inbox, mark.run, mark.turns, append.token, encode_record(record))
+    holds = (record.fingerprint, append.workflow_id, old.run, old.turns, old.inbox)
+    same = (record.status, record.started, JSON.encode(record.tags).decode(), append.expires)
+    return db.execute(GO_ON, moved + holds + same).rowcount == 1
 
 
 def _head_values(append: Append, behind: int | None) -> dict[str, Any]:
@@ -277,10 +267,9 @@ def _check_numbers(append: Append) -> None:
     """Raise `Bug` when the turns would not follow those that are there, or not add up to the new version."""
     counts = {append.expected.run: append.expected.turns} if append.expected else {}
     for turn in append.turns:
-        if turn.number != counts.get(turn.run, 0):
-            raise Bug(
-                f"{append.workflow_id}: turn {turn.number} does not follow {counts.get(turn.run, 0)} turns"
-            )
+        before = counts.get(turn.run, 0)
+        if turn.number != before:
+            raise Bug(f"{append.workflow_id}: turn {turn.number} does not follow {before} turns")
         counts[turn.run] = turn.number + 1
     if append.version.turns != counts.get(append.version.run, 0):
         raise Bug(f"{append.workflow_id}: {append.version} does not count the turns of its run")
@@ -288,14 +277,9 @@ def _check_numbers(append: Append) -> None:
 
 def _begin_run(db: Connection, append: Append) -> None:
     """Note the new run, and drop what is older than the one before it and sent."""
-    workflow_id = append.workflow_id
-    db.execute(ADD_RUN, {"id": workflow_id, "run": append.version.run})
-    newest = db.execute(RUN_NUMBER, (workflow_id, append.version.run)).fetchone()[0]
-    marked = db.execute(RUN_NUMBER, (workflow_id, append.mark.run)).fetchone()
-    before = (workflow_id, min(newest - 1, marked[0] if marked else 0))
-    old = db.execute(
-        "SELECT workflow_id, run FROM runs WHERE workflow_id = ? AND number < ?", before
-    ).fetchall()
+    names = {"id": append.workflow_id, "run": append.version.run, "mark": append.mark.run}
+    db.execute(ADD_RUN, names)
+    old = db.execute(OLD_RUNS, names).fetchall()
     db.executemany("DELETE FROM turns WHERE workflow_id = ? AND run = ?", old)
     db.executemany("DELETE FROM runs WHERE workflow_id = ? AND run = ?", old)
 
@@ -308,14 +292,20 @@ def _write_rows(db: Connection, append: Append) -> None:
         db.execute("DELETE FROM timers WHERE workflow_id = ? AND run = ?", (workflow_id, run))
     for run, position in append.timers_cleared:
         db.execute(CLEAR_TIMER, (workflow_id, run, position))
-    _write_timers(db, append.timers_set)
+    for timer in append.timers_set:
+        db.execute(SET_TIMER, msgspec.structs.astuple(timer))
     if append.inbox_removed or append.inbox_added:
         _write_inbox(db, append)
 
 
-def _write_timers(db: Connection, rows: Sequence[TimerRow]) -> None:
-    for row in rows:
-        db.execute(SET_TIMER, msgspec.structs.astuple(row))
+def _purge_some(db: Connection, now: int) -> int:
+    gone, before = 0, db.total_changes
+    for gone, row in enumerate(db.execute(PURGEABLE, (now,)).fetchall(), 1):
+        for table in OF_INSTANCE:
+            db.execute(f"DELETE FROM {table} WHERE workflow_id = ?", row)
+        if db.total_changes - before >= PURGED_AT_ONCE:
+            return gone
+    return gone
 
 
 def _write_inbox(db: Connection, append: Append) -> None:
@@ -323,8 +313,7 @@ def _write_inbox(db: Connection, append: Append) -> None:
     for key in append.inbox_removed:
         db.execute("DELETE FROM inbox WHERE workflow_id = ? AND key = ?", (workflow_id, key))
     for item in append.inbox_added:
-        add = "INSERT OR IGNORE INTO inbox (workflow_id, key, body) VALUES (?, ?, ?)"
-        db.execute(add, (workflow_id, item.key, item.body))
+        db.execute(ADD_ITEM, (workflow_id, item.key, item.body))
     db.execute(COUNT_INBOX, {"id": workflow_id})
 
 
@@ -338,24 +327,15 @@ def _turns(db: Connection, workflow_id: str, run: str, start: int) -> tuple[Turn
     return tuple(TurnRow(*row) for row in db.execute(TURNS, (workflow_id, run, start)))
 
 
-def _unsent(db: Connection, workflow_id: str, run: str, mark: Mark) -> tuple[TurnRow, ...]:
-    """The turns of former runs from the mark on; all of them when the mark names no run that is kept."""
-    first = db.execute(RUN_NUMBER, (workflow_id, mark.run)).fetchone()
-    values = (workflow_id, run, first[0] if first else 0, mark.run, mark.turns)
-    return tuple(TurnRow(*row) for row in db.execute(UNSENT, values))
-
-
 def _condition(where: Filter) -> tuple[str, list[Any]]:
     """What the filter says as SQL, and its values."""
+    prefix = where.id_prefix
     fields: tuple[tuple[str, Sequence[Any]], ...] = (
         ("workflow = ?", [where.workflow]),
         ("status = ?", [where.status]),
         ("workflow_id IN (SELECT workflow_id FROM tags WHERE tag = ?)", [where.tag]),
         ("started >= ?", [where.since]),
-        (
-            "workflow_id >= ? AND workflow_id <= ?",
-            where.id_prefix and [where.id_prefix, where.id_prefix + LAST],
-        ),
+        ("workflow_id BETWEEN ? AND ?", prefix and [prefix, prefix + LAST]),
     )
     used = [(text, values) for text, values in fields if any(values)]
     return " AND ".join(["1", *(text for text, _ in used)]), [value for _, values in used for value in values]
@@ -367,5 +347,4 @@ def _place(token: str) -> tuple[int, str]:
     try:
         return int(started), workflow_id
     except ValueError:
-        hint = "Give what the page before had as `after`."
-        raise StorageError(f"{token!r} is no place in a list", hint) from None
+        raise StorageError(f"{token!r} is no place in a list", "Give the last page's `after`.") from None

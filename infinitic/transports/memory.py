@@ -11,6 +11,7 @@ import heapq
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from itertools import chain, count
 
 from attrs import Factory, define, field
@@ -257,8 +258,8 @@ class MemoryTransport:
 
     def another(self) -> MemoryTransport:
         """One more handle on the same topics: closing it closes its own consumers only."""
-        handle = type(self)(self.clock)
-        handle._broker = self._broker
+        handle = copy(self)
+        handle._consumers, handle._closed = {}, False
         return handle
 
     def copies(self, outgoing: Outgoing) -> int:

@@ -12,6 +12,9 @@ from infinitic.errors import DecodeError
 from infinitic.serialization.plain import DECODE_ERRORS, as_decode_error, decoder, encode
 
 T = TypeVar("T")
+NO_PET = f"Expected one of `{__name__}.Dog | {__name__}.Cat`, got an object with kind, name in it"
+NO_NULL = "Expected `null`, got `int`"
+ONE_OF = f"Expected one of `{__name__}."
 
 
 @dataclass
@@ -122,22 +125,19 @@ def test_unknown_fields_are_ignored_where_one_arm_is_left():
 @pytest.mark.parametrize(
     ("type", "data", "expected"),
     [
-        (Card | Cash, b"{}", (f"Expected one of `{__name__}.Card | {__name__}.Cash`, got an object with nothing in it", "$")),
+        (Card | Cash, b"{}", (f"{ONE_OF}Card | {__name__}.Cash`, got an object with nothing in it", "$")),
         (Card | Cash, b"3", ("Expected `object`, got `int`", "$")),
         (Card | Cash | int, b'"a"', ("Expected `int`, got `str`", "$")),
         (list[Card | Cash], b'[{"cents":1},{"cents":"a"}]', ("Expected `int`, got `str`", "$[1].cents")),
         (Order, b"{}", ("Object missing required field `paid`", "$")),
         (Order, b"[]", ("Expected `object`, got `array`", "$")),
-        (Order, b'{"paid":null,"parts":{"x":[{"paid":3}]}}', ("Expected `object | null`, got `int`", "$.parts[...][0].paid")),
-        (Dog | Cat, b'{"name":"Rex","kind":"cow"}', (f"Expected one of `{__name__}.Dog | {__name__}.Cat`, got an object with kind, name in it", "$")),
+        (Order, b'{"paid":null,"parts":{"x":[{"paid":3}]}}', (NO_NULL, "$.parts[...][0].paid")),
+        (Dog | Cat, b'{"name":"","kind":""}', (NO_PET, "$")),
     ],
     ids=lambda one: repr(one)[:40],
 )  # fmt: skip
 def test_what_no_arm_accepts_is_refused_by_its_path(type, data, expected):
-    message, path = failure(type, data)
-    assert path == expected[1]
-    if "null" not in expected[0]:
-        assert message == expected[0]
+    assert failure(type, data) == expected
 
 
 @dataclass
@@ -153,9 +153,7 @@ class Refusing:
 
 @pytest.mark.parametrize("type", [Card | Wider, Refusing, list[Card | Wider | None]])
 def test_arms_that_cannot_be_told_apart_are_refused_before_any_value(type):
-    with pytest.raises(
-        DecodeError, match="Card and Wider cannot be told apart by their fields: make them msgspec.Struct"
-    ):
+    with pytest.raises(DecodeError, match="Card and Wider cannot be told apart by their fields: make them"):
         decoder(type)
 
 

@@ -1,4 +1,4 @@
-"""Typed JSON: what goes in comes out, in the same bytes everywhere, and what cannot is refused by its path."""
+"""Typed JSON: what goes in comes out, in the same bytes everywhere; what cannot is refused by its path."""
 
 import enum
 import math
@@ -98,7 +98,7 @@ def failure(type, data):
     raise AssertionError(f"decoded {value!r}")
 
 
-ROUND_TRIPS = [
+ROUND_TRIPS: list[Any] = [
     (None, None),
     (int, 0),
     (bool, False),
@@ -179,7 +179,9 @@ def test_any_value_of_a_declared_type_round_trips(value):
     st.dictionaries(st.integers() | st.dates() | st.sampled_from(Colour), st.sets(st.text() | st.integers()))
 )
 def test_equal_values_give_equal_bytes_whatever_their_order(value):
-    turned = {key: set(reversed(list(value[key]))) for key in reversed(list(value))}
+    turned = {
+        key: set().union(*({one} for one in reversed(list(value[key])))) for key in reversed(list(value))
+    }
     assert encode(turned) == encode(value)
 
 
@@ -189,7 +191,8 @@ from tests.serialization.test_plain import Box, Colour, Holder, Item, Pair
 words = {"alpha", "beta", "gamma", "delta", "epsilon"}
 print(encode([
     words, Box([words]), Holder({"x": words}), Item("n", frozenset(words)), Pair(1, words),
-    {name: frozenset(Colour) for name in words}, {Item(name, frozenset(words)) for name in words}, {1: words, "a": 1},
+    {name: frozenset(Colour) for name in words}, {Item(name, frozenset(words)) for name in words},
+    {1: words, "a": 1},
 ]).decode())
 """
 
@@ -197,10 +200,7 @@ print(encode([
 def test_every_process_writes_the_same_bytes():
     def written(seed):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        done = subprocess.run(
-            [sys.executable, "-c", SETS], env=environment, capture_output=True, text=True, check=False
-        )
-        return done.stdout or done.stderr
+        return subprocess.check_output([sys.executable, "-c", SETS], env=environment, text=True)
 
     first, second = written("1"), written("2")
 
@@ -221,8 +221,8 @@ def test_what_is_no_number_never_becomes_null(number):
 
 
 @pytest.mark.parametrize(
-    "value", [math.nan, {math.inf}, {"x": math.nan}, [2**70, None, math.nan], Point(math.nan)]
-)  # type: ignore[arg-type]  # that it is none is the point
+    "value", [math.nan, {math.inf}, {"x": math.nan}, [2**70, None, math.nan], Holder({1: math.nan})]
+)
 def test_not_a_number_is_found_anywhere(value):
     with pytest.raises(EncodeError):
         encode(value)
@@ -252,7 +252,7 @@ async def coroutine():
         (Unknown, "a value of type type cannot be sent: declare a dataclass"),
         (
             generator(),
-            "a value of type generator cannot be sent: a generator gives its values only once: make it a list",
+            "a value of type generator cannot be sent: a generator gives its values only once",
         ),
         (iter([1]), "a value of type list_iterator cannot be sent: an iterator gives its values only once"),
         ("\ud800", "a text with a lone surrogate cannot be sent"),

@@ -58,7 +58,7 @@ def test_a_mark_that_moves_alone_leaves_the_writer_token_and_the_expiry(storage)
 def test_a_mark_of_a_lost_append_does_not_move(storage):
     first = start(count=3, mark=Mark("r1", 1))
     write(storage, first)
-    late = msgspec.structs.replace(after(first, mark=Mark("r1", 3)), expected=Version("r1", 2))
+    late = after(start(version=Version("r1", 2)), 1, mark=Mark("r1", 3))
 
     assert storage.append([late]) == [False]
     assert loaded(storage) == kept(first)

@@ -2,6 +2,7 @@
 
 from functools import partial
 from threading import Event
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,8 @@ TRIPS, HOTELS, CONTROL, CLIENT = "workflow:trips", "service:Hotels", "service:Ho
 
 
 def message(id_, **fields):
-    return Message("event", id_, **({"payload": msgspec.Raw(b'{"n":1}')} | fields))
+    plain: dict[str, Any] = {"kind": "event", "payload": msgspec.Raw(b'{"n":1}')}
+    return Message(id=id_, **(plain | fields))
 
 
 def sent(topic, key, *ids):
@@ -64,7 +66,7 @@ def numbered(prefix, count, first=0):
 
 
 def share_out(subscribers, total, *publishers):
-    """What each of *subscribers* got and acknowledged, in threads of their own, of *total* messages in all."""
+    """What each of *subscribers* got and acknowledged, in threads of their own, of *total* messages."""
     got: list[list[str]] = [[] for _ in subscribers]
 
     def consume(subscriber, its):

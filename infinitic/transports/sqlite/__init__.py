@@ -1,7 +1,7 @@
 """The embedded queue: topics as rows of the SQLite file that also holds the storage.
 
-Every consumer is an *owner*: it holds a lock that the kernel frees when its process dies, and a FIFO at which it
-is woken. What an owner had is taken over by the sweep of any other as soon as its lock is free.
+Every consumer is an *owner*: it holds a lock that the kernel frees when its process dies, and a FIFO at which
+it is woken. What an owner had is taken over by the sweep of any other as soon as its lock is free.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ class SqliteTransport:
 
     # ------------------------------------------------------------------------- for consumers and the backend
 
-    def posting(self, db: Connection) -> Posting:
+    def posting(self, db: Connection, adopter: SqliteConsumer | None = None, room: int = 0) -> Posting:
         """To send messages in the caller's transaction, who is to wake those concerned afterwards."""
-        return Posting(db, [(owner, consumer.held) for owner, consumer in self._consumers.items()])
+        return Posting(db, self._consumers, None if adopter is None or adopter.closed else adopter, room)
 
     def wake(self, concerned: Iterable[int]) -> None:
         """Tell these owners that there may be something to receive. Outside of any transaction."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from msgspec import DecodeError
 
@@ -18,17 +18,10 @@ from infinitic.messages import FORMAT, Delivery, Outgoing, decode_message
 from infinitic.sqlite_file import Connection, SqliteFile
 from infinitic.transports.sqlite import queue
 from infinitic.transports.sqlite.owners import Listener, Presence
-from infinitic.transports.sqlite.posting import Posting
+from infinitic.transports.sqlite.posting import Posting, Receipt
 from infinitic.transports.sqlite.queue import Row, Taken
 
 END = 2**63 - 1
-
-
-class Receipt(NamedTuple):
-    """The row to delete for an acknowledgement, and the key of the message."""
-
-    row: int
-    key: str
 
 
 class Hub(Protocol):
@@ -63,7 +56,9 @@ class SqliteConsumer:
         self._handed = transport.handed
         self._in_hand: dict[int, Delivery] = {}  # results of tasks that were handed over, by the task's row
         self._again: dict[int, Delivery] = {}  # those of them that were given back
-        self._deaths: dict[tuple[str, str], int] = {}
+        self.deaths: dict[
+            tuple[str, str], int
+        ] = {}  # of instances that were being applied, where there are any
         self._high = (
             0  # up to here all that is ours was handed out, but for what was given back: see _back_to
         )
@@ -79,8 +74,12 @@ class SqliteConsumer:
             if self.closed or limit <= 0:
                 return []
             deliveries = self._given_back(limit)
-            deliveries += self._own(limit - len(deliveries))
-            if len(deliveries) < limit and self._take(limit - len(deliveries)):
+            with self._file.reading(TransportError) as db:
+                free = queue.is_free(db, self.topics)
+            # one place is kept, lest instances that are held and busy keep all others waiting
+            deliveries += self._own(limit - len(deliveries) - free)
+            if free and len(deliveries) < limit:
+                self._take(limit - len(deliveries))
                 deliveries += self._own(limit - len(deliveries))
             return deliveries
 
@@ -121,7 +120,7 @@ class SqliteConsumer:
             return f"its format is {message.format}, and this release reads up to {FORMAT + 1}"
         if queue.is_broadcast(row.topic):
             return Delivery(row.topic, message)
-        deaths = self._deaths.get((row.topic, row.key), 0) if queue.is_keyed(row.topic) else row.deaths
+        deaths = self.deaths.get((row.topic, row.key), 0) if queue.is_keyed(row.topic) else row.deaths
         return Delivery(row.topic, message, Receipt(row.id, row.key), deaths, bool(row.suspect))
 
     def _remove(self, broken: Sequence[tuple[Row, str]], hints: Sequence[int]) -> None:
@@ -131,21 +130,17 @@ class SqliteConsumer:
             queue.delete(db, hints)
         self._handed.difference_update(hints, [row.id for row, _ in broken])
 
-    def _take(self, limit: int) -> bool:
-        """Take free messages; whether there were any."""
-        with self._file.reading(TransportError) as db:
-            if not queue.is_free(db, self.topics):
-                return False
+    def _take(self, limit: int) -> None:
+        """Make free messages this consumer's own."""
         with self._file.transaction(durable=False, kind=TransportError) as db:
             taken = list(self._take_each(db, limit))
         with self._mutex:
             for first, _, leases in taken:
                 self._back_to = min(self._back_to, first - 1)
                 self.held.update({(lease.topic, lease.key): lease.id for lease in leases})
-                self._deaths.update(
+                self.deaths.update(
                     {(lease.topic, lease.key): lease.deaths for lease in leases if lease.deaths}
                 )
-        return bool(taken)
 
     def _take_each(self, db: Connection, limit: int) -> Iterator[Taken]:
         """Another topic is the first each time, lest a busy one keeps the others waiting."""
@@ -153,7 +148,7 @@ class SqliteConsumer:
         for topic in (*self.topics[self._turn :], *self.topics[: self._turn]):
             taken = queue.take(db, self.id, topic, limit) if limit > 0 else None
             if taken is not None:
-                limit -= taken.count
+                limit -= taken.rows
                 yield taken
 
     def look(self) -> None:
@@ -180,8 +175,8 @@ class SqliteConsumer:
 
     def settle(self, rows: Iterable[int]) -> None:
         """These rows are no longer in the table."""
-        for row in rows:
-            self._handed.discard(row)
+        self._handed.difference_update(rows)
+        for row in rows if self._in_hand else ():
             self._in_hand.pop(row, None)
 
     def nack(self, deliveries: Sequence[Delivery]) -> None:
@@ -222,7 +217,7 @@ class SqliteConsumer:
         with self._file.transaction(kind=TransportError) as db:
             posting = self._transport.posting(db)
             for name in held:
-                self._deaths.pop(name, None)
+                self.deaths.pop(name, None)
                 self._handed.difference_update(queue.free_lease(db, self.id, *name))
                 posting.concerned |= posting.subscribers(name[0])
             self._send_on(db, posting, [row for row, each in self._again.items() if name_of(each) in held])
@@ -273,10 +268,6 @@ class SqliteConsumer:
 
     # --------------------------------------------------------------------------------------- the backend
 
-    def adopt(self, row: int) -> None:
-        """A message that is about to be committed as this consumer's is in its hands already."""
-        self._handed.add(row)
-
     def take_over(self, task: Delivery, result: Outgoing) -> Delivery | None:
         """The result of *task*, if this consumer holds the instance that it is for."""
         if (result.topic, result.key) not in self.held or task.receipt is None:
@@ -288,7 +279,7 @@ class SqliteConsumer:
 
     def forgive(self, db: Connection, topic: str, key: str) -> None:
         """The instance could be applied: deaths before do not count."""
-        if self._deaths and self._deaths.pop((topic, key), 0):
+        if self.deaths.pop((topic, key), 0):
             queue.forgive(db, topic, key)
 
 

@@ -1,8 +1,8 @@
 """An open consumer as other processes see it: a lock that dies with it, a bell, and what runs just now.
 
-All three lie beside the database, in files named after the owner's id: `<id>.lock`, locked exclusively for as long
-as its process lives, holds what runs in slots of 8 bytes, which outlive the process in the page cache; `<id>.wake`
-is a FIFO that its owner waits at.
+All three lie beside the database, in files named after the owner's id: `<id>.lock`, locked exclusively for as
+long as its process lives, holds what runs in slots of 8 bytes, which outlive the process in the page cache;
+`<id>.wake` is a FIFO that its owner waits at.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def remove_files(file: SqliteFile, owner: int) -> None:
 
 
 def remove_strays(file: SqliteFile, known: set[int]) -> None:
-    """Remove files of owners that do not exist: their process died between two steps. In the turnstile only."""
+    """Remove what owners left whose process died between two steps. Inside the turnstile only."""
     for path in folder(file).iterdir():
         if path.stem.isdigit() and path.suffix in (".lock", ".wake") and int(path.stem) not in known:
             path.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ class Listener:
     ) -> None:
         self._presence, self._heard, self._looked = presence, heard, looked
         self._patience = None if patience is None else int(patience * 1000)
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(
             target=self._listen, name=f"infinitic-bell-{presence.owner}", daemon=True
         )
@@ -146,9 +146,9 @@ class Listener:
     def _listen(self) -> None:
         poll = select.poll()
         poll.register(self._presence.bell, select.POLLIN)
-        while not self._closing:
+        while not self._closing.is_set():
             rung = poll.poll(self._patience)
-            if self._closing:
+            if self._closing.is_set():
                 return
             if rung:
                 os.read(self._presence.bell, 65536)
@@ -158,7 +158,7 @@ class Listener:
 
     def close(self) -> None:
         """No callback begins after this, and none is under way but one that hangs or that called this."""
-        self._closing = True
+        self._closing.set()
         self._presence.ring()
         if threading.current_thread() is not self._thread:
             self._thread.join(PATIENCE)

@@ -55,7 +55,7 @@ class Taken(NamedTuple):
     """What a consumer took: the least of the message ids, how many were looked for, and the leases."""
 
     first: int
-    count: int
+    rows: int
     leases: tuple[Lease, ...]
 
 

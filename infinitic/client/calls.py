@@ -1,0 +1,308 @@
+"""From a call to the message that carries it: checked and encoded before anything is sent. No I/O here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from attrs import frozen
+from msgspec import Raw
+
+from dsl.calls import Call, MethodCall, Query, Send, StartCall, TaskCall, as_meta, as_tags
+from dsl.commands import Command
+from dsl.workflows import Described, Workflow, WorkflowFunction
+from infinitic import messages
+from infinitic.clock import Clock
+from infinitic.engine.outputs import ROUTER
+from infinitic.events import CancelRequested, Event, MethodCalled, Retried, SignalReceived, Started
+from infinitic.ids import check_id, new_id, new_run
+from infinitic.messages import Message, Outgoing, encode_payload, event_message
+from infinitic.serialization import DECODE_ERRORS, Serializer, as_decode_error, encode
+from infinitic.topics import workflow_topic
+
+IfExists: TypeAlias = Literal["attach", "fail", "restart"]
+Decode: TypeAlias = Callable[[Any], Any]
+
+IF_EXISTS = ("attach", "fail", "restart")
+
+
+@frozen
+class Request:
+    """A message to an instance, and what is known of its answer.
+
+    *answer_id* is the `call_id` of the reply to the message itself, *call_id* that of the method whose end is
+    awaited: "" for a run. *decode* makes the result of a reply's value.
+    """
+
+    outgoing: Outgoing
+    workflow: str
+    workflow_id: str
+    label: str
+    answer_id: str
+    call_id: str = ""
+    run: str = ""
+    decode: Decode | None = None
+
+
+@frozen
+class Given:
+    """What `client.start` was given beside the call."""
+
+    id: str | None = None
+    tags: tuple[str, ...] = ()
+    meta: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    if_exists: IfExists = "attach"
+
+    @classmethod
+    def checked(cls, id: str | None, tags: Iterable[str], meta: Any, if_exists: Any) -> Given:
+        """Raises `InvalidId`, `TypeError` or `ValueError` for what cannot be meant."""
+        if if_exists not in IF_EXISTS:
+            known = ", ".join(map(repr, IF_EXISTS))
+            raise ValueError(f"if_exists is one of {known}, not {if_exists!r}")
+        return cls(None if id is None else check_id(id, "id="), as_tags(tags), as_meta(meta), if_exists)
+
+    def only_id(self, label: str) -> Given:
+        """Itself. Raises `TypeError` when there is more than an id: only a start takes that."""
+        if self != Given(self.id):
+            raise TypeError(f"{label} starts nothing: tags, meta and if_exists are for a start")
+        return self
+
+
+NOTHING = Given()
+
+
+@frozen
+class Writer:
+    """Writes the messages of one client."""
+
+    client_id: str
+    serializer: Serializer
+    clock: Clock
+
+    # ---------------------------------------------------------------------------------------- for a call
+
+    def start(self, call: StartCall[Any], given: Given = NOTHING) -> Request:
+        """The start of an instance. Raises `EncodeError` and `DecodeError` for arguments that do not fit."""
+        definition, run = call.definition, new_run()
+        workflow_id = _the_id(call, given) or new_id()
+        at = self.clock()
+        event = Started(
+            id=new_id(),
+            workflow=definition.owner,
+            run=run,
+            method=definition.name if definition.bound else "",
+            arguments=self.arguments(call),
+            tags=tuple(sorted({*call.given.tags, *given.tags})),
+            meta=_plain_meta(call.given.meta | given.meta),
+            reply_to=self.client_id,
+            if_exists=given.if_exists,
+            timeout=call.given.timeout or 0,
+            sent=at,
+        )
+        return Request(
+            self._event(event, definition.owner, workflow_id),
+            definition.owner,
+            workflow_id,
+            definition.label,
+            answer_id=event.id,
+            run=run,
+            decode=result_decoder(self.serializer, definition),
+        )
+
+    def method(self, call: MethodCall[Any], given: Given = NOTHING) -> Request:
+        """The call of a method. Raises `EncodeError` and `DecodeError` for arguments that do not fit."""
+        definition = call.definition
+        call_id = _the_id(call, given.only_id(call.label)) or new_id()
+        event = MethodCalled(call_id, definition.name, self.arguments(call), reply_to=self.client_id)
+        return Request(
+            self._event(event, definition.owner, call.workflow_id),
+            definition.owner,
+            call.workflow_id,
+            definition.label,
+            answer_id=call_id,
+            call_id=call_id,
+            decode=result_decoder(self.serializer, definition),
+        )
+
+    def signal(self, call: Send, workflow: str, given: Given = NOTHING, *, answered: bool) -> Request:
+        """A signal, to the router when *workflow* is "". Raises when the value is not what the channel takes."""
+        channel = call.definition
+        event = SignalReceived(
+            id=given.only_id(call.label).id or new_id(),
+            channel=channel.name,
+            value=self._signal_value(call),
+            reply_to=self.client_id if answered else "",
+        )
+        outgoing = self._event(event, workflow, call.workflow_id)
+        return Request(outgoing, workflow, call.workflow_id, f"{channel.label}.send(…)", event.id, event.id)
+
+    def query(self, query: Query[Any]) -> Request:
+        """A question. Raises `EncodeError` and `DecodeError` for arguments that do not fit."""
+        definition, query_id = query.definition, new_id()
+        payload = messages.Query(definition.name, self.arguments(query))
+        message = self._message("query", query_id, payload, definition.owner, query.workflow_id)
+        return Request(
+            _to(message),
+            definition.owner,
+            query.workflow_id,
+            definition.label,
+            answer_id=query_id,
+            call_id=query_id,
+            decode=result_decoder(self.serializer, definition),
+        )
+
+    # ------------------------------------------------------------------------------------ for an instance
+
+    def cancel(self, workflow: str, workflow_id: str, call_id: str, label: str) -> Request:
+        """The cancellation of a run, or of one call of a method."""
+        event = CancelRequested(new_id(), call_id, reply_to=self.client_id)
+        return self._about(event, workflow, workflow_id, f"the cancellation of {label}")
+
+    def retry(self, workflow: str, workflow_id: str, label: str) -> Request:
+        """The retry of a failed run."""
+        event = Retried(new_id(), reply_to=self.client_id)
+        return self._about(event, workflow, workflow_id, f"the retry of {label}")
+
+    def ask(self, workflow: str, waits: Sequence[tuple[str, str]]) -> Outgoing:
+        """How these (workflow id, call id) stand."""
+        payload = messages.Ask(tuple(waits))
+        return _to(self._message("ask", new_id(), payload, workflow, waits[0][0]))
+
+    # -------------------------------------------------------------------------------------------- parts
+
+    def arguments(self, call: Any) -> Raw:
+        """The arguments of a call or a query by name, as its receiver will be able to read them."""
+        data = self.serializer.encode(call.arguments)
+        self.serializer.signature(call.definition).decode_arguments(data)
+        return Raw(data)
+
+    def _signal_value(self, call: Send) -> Raw:
+        data = self.serializer.encode(call.arguments)
+        decoded(self.serializer.decoder(call.definition.type), data, f"{call.definition.label}.send(…)")
+        return Raw(data)
+
+    def _about(self, event: Event, workflow: str, workflow_id: str, label: str) -> Request:
+        return Request(self._event(event, workflow, workflow_id), workflow, workflow_id, label, event.id, event.id)
+
+    def _event(self, event: Event, workflow: str, workflow_id: str) -> Outgoing:
+        sent = {"reply_to": getattr(event, "reply_to", ""), "at": self.clock(), "sender": self.client_id}
+        return _to(event_message(event, workflow=workflow, workflow_id=workflow_id, **sent))
+
+    def _message(self, kind: str, id: str, payload: Any, workflow: str, workflow_id: str) -> Message:
+        return Message(
+            kind=kind,
+            id=id,
+            workflow=workflow,
+            workflow_id=workflow_id,
+            at=self.clock(),
+            sender=self.client_id,
+            reply_to=self.client_id,
+            payload=encode_payload(payload),
+        )
+
+
+def _to(message: Message) -> Outgoing:
+    return Outgoing(workflow_topic(message.workflow or ROUTER), message.workflow_id, message)
+
+
+def _the_id(call: Call[Any], given: Given) -> str | None:
+    """The id that the call's options or `start` say."""
+    of_call = call.given.id
+    if None not in (of_call, given.id) and of_call != given.id:
+        raise ValueError(f"{call.label} has the id {of_call!r} by its options, and {given.id!r} by id=: give one")
+    return given.id if of_call is None else of_call
+
+
+def _plain_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    """*meta* as JSON has it. Raises `EncodeError` with the path."""
+    if not meta:
+        return {}
+    data: dict[str, Any] = json.loads(encode({"meta": meta}))
+    return dict(data["meta"])
+
+
+def decoded(decode: Decode, data: Any, what: str) -> Any:
+    """What *decode* makes of *data*. Raises `DecodeError` that names *what*."""
+    try:
+        return decode(data)
+    except DECODE_ERRORS as error:
+        its = as_decode_error(error, data)
+        raise type(its)(f"{what}: {its.message}", its.path) from None
+
+
+def result_decoder(serializer: Serializer, definition: Any) -> Decode:
+    """Makes results of what *definition* declares."""
+    decode, what = serializer.signature(definition).decode_result, f"the result of {definition.label}"
+    return lambda data: decoded(decode, data, what)
+
+
+def plain_decoder(serializer: Serializer, label: str) -> Decode:
+    """Makes results when nothing is declared: plain JSON data."""
+    decode, what = serializer.decoder(Any), f"the result of {label}"
+    return lambda data: decoded(decode, data, what)
+
+
+# ----------------------------------------------------------------------------------- what a client is given
+
+
+def check_call(call: object, method: str) -> None:
+    """Raises `TypeError`, which says what to write instead, unless a client can carry *call*."""
+    if isinstance(call, StartCall | MethodCall | Send) or (isinstance(call, Query) and method == "run"):
+        return
+    raise TypeError(_advice(call, method))
+
+
+def _advice(call: object, method: str) -> str:
+    if isinstance(call, TaskCall):
+        return _workflow_around(call)
+    if isinstance(call, Query):
+        return f"{call.label} is a query, which is answered at once: client.run(…)"
+    if isinstance(call, WorkflowFunction | Described) or _is_workflow_class(call):
+        name = call.__name__ if isinstance(call, type) else getattr(call, "definition", call).label
+        return f"{name} is a definition: call it, as in client.{method}({name}(…))"
+    if isinstance(call, Command):
+        label = getattr(call, "label", type(call).__name__)
+        return f"{label} is for workflow code: client.{method}(…) takes the call of a workflow, a method or a send"
+    return f"client.{method}(…) takes the call of a workflow, a method or a send, not {call!r}"
+
+
+def _workflow_around(call: TaskCall[Any]) -> str:
+    definition = call.definition
+    names = ", ".join(one.name for one in definition.parameters)
+    parameters = definition.signature.partition("(")[2].rpartition(")")[0]
+    result = inspect.signature(definition.fn).return_annotation
+    shown = result if isinstance(result, str) else getattr(result, "__name__", str(result))
+    answer = "Any" if result is inspect.Signature.empty else shown
+    return (
+        f"{call.label} is a task: tasks run inside a workflow. Write\n\n"
+        f"    @workflow\n"
+        f"    def {definition.name}_alone({parameters}) -> Flow[{answer}]:\n"
+        f"        return (yield from {definition.label}({names}))\n\n"
+        "and start that."
+    )
+
+
+def _is_workflow_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Workflow)
+
+
+def definition_of(workflow: Any) -> Any:
+    """The definition whose result a handle decodes; None when only a name or a class is known."""
+    if isinstance(workflow, Described):
+        return workflow.definition
+    return workflow if isinstance(workflow, WorkflowFunction) else None
+
+
+def name_of(workflow: Any) -> str:
+    """The name of a workflow that is given by its definition, class, method or name. Raises `TypeError`."""
+    if isinstance(workflow, str):
+        return workflow
+    if isinstance(workflow, type) and issubclass(workflow, Workflow) and workflow.workflow_name:
+        return workflow.workflow_name
+    definition = definition_of(workflow)
+    if definition is None:
+        raise TypeError(f"a workflow is named by its function, class, method or name, not by {workflow!r}")
+    return str(definition.owner)
+

@@ -1,0 +1,201 @@
+"""The executor: runs attempts of tasks, `def` ones on threads, `async def` ones on one event loop.
+
+A task that was under way when a process died runs alone: it waits until nothing else runs, and nothing else begins
+while it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+from dsl.context import TASK
+from infinitic.messages import Delivery, Outgoing
+from infinitic.transports import Consumer
+from infinitic.worker.batches import Finished
+from infinitic.worker.tasks import Attempt, TaskStep
+
+log = logging.getLogger("infinitic.worker")
+
+
+class Executor:
+    """Runs up to *concurrency* attempts at once, and tells *finished* of each that is over."""
+
+    def __init__(self, step: TaskStep, concurrency: int, finished: Callable[[Finished], None]) -> None:
+        self._step = step
+        self._concurrency = concurrency
+        self._finished = finished
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._queue: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0  # threads that wait for work
+        self._running: dict[int, Attempt] = {}
+        self._alone: deque[Attempt] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._futures: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+        self.consumer: Consumer | None = None
+
+    def capacity(self) -> int:
+        """How many more attempts may begin now."""
+        with self._lock:
+            return 0 if self._closed or self._alone else self._concurrency - len(self._running)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any attempt is under way."""
+        return bool(self._running or self._alone)
+
+    def submit(self, deliveries: Sequence[Delivery]) -> None:
+        """Run these; each is answered by a `Finished`."""
+        for delivery in deliveries:
+            attempt = self._step.attempt(delivery)
+            if isinstance(attempt, Outgoing):
+                self._finished(Finished(delivery, attempt))
+            elif delivery.suspect:
+                with self._lock:
+                    self._alone.append(attempt)
+                self._begin_alone()
+            else:
+                self._begin(attempt)
+
+    def _begin_alone(self) -> None:
+        with self._lock:
+            attempt = self._alone[0] if self._alone and not self._running else None
+        if attempt is not None:
+            self._begin(attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
+        with self._lock:
+            self._running[id(attempt)] = attempt
+        if attempt.handler.is_async:
+            self._event_loop().call_soon_threadsafe(self._begin_async, attempt)
+            return
+        if attempt.timeout is not None:
+            self._event_loop().call_soon_threadsafe(self._watch, attempt, attempt.timeout)
+        self._queue.put(attempt)
+        with self._lock:
+            if self._waiting == 0 and len(self._threads) < self._concurrency:
+                thread = threading.Thread(target=self._work, name=f"infinitic-task-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            else:
+                self._waiting -= 1
+
+    def _end(self, attempt: Attempt, answer: Outgoing | None) -> None:
+        """The attempt is over; *answer* is None when it was answered before."""
+        if self.consumer is not None:
+            self.consumer.ended(attempt.delivery)
+        with self._idle:
+            self._running.pop(id(attempt), None)
+            if self._alone and self._alone[0] is attempt:
+                self._alone.popleft()
+            self._idle.notify_all()
+        if answer is not None and not attempt.answered:
+            attempt.answered = True
+            self._finished(Finished(attempt.delivery, answer))
+        if self._alone:
+            self._begin_alone()
+
+    # --- threads ---
+
+    def _work(self) -> None:
+        while True:
+            attempt = self._queue.get()
+            if attempt is None:
+                return
+            answer = self._run(attempt)
+            with self._lock:
+                self._waiting += 1
+            self._end(attempt, answer)
+
+    def _run(self, attempt: Attempt) -> Outgoing:
+        if self.consumer is not None:
+            self.consumer.began(attempt.delivery)
+        try:
+            self._step.begin(attempt)
+            return self._step.succeeded(attempt, attempt.call())
+        except BaseException as error:
+            return self._step.failed(attempt, error)
+        finally:
+            TASK.set(None)
+
+    # --- the event loop ---
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="infinitic-async", daemon=True).start()
+            return self._loop
+
+    def _watch(self, attempt: Attempt, seconds: float) -> None:
+        """Answer for a `def` task when it takes too long; its thread cannot be stopped."""
+        asyncio.get_running_loop().call_later(seconds, self._timed_out, attempt)
+
+    def _timed_out(self, attempt: Attempt) -> None:
+        with self._lock:
+            late = id(attempt) in self._running and not attempt.answered
+            attempt.answered = attempt.answered or late
+        if late:
+            self._finished(Finished(attempt.delivery, self._too_long(attempt)))
+
+    def _too_long(self, attempt: Attempt) -> Outgoing:
+        error = TimeoutError(f"{attempt.handler.label} took longer than its timeout of {attempt.timeout:g} s")
+        return self._step.failed(attempt, error, timed_out=True)
+
+    def _begin_async(self, attempt: Attempt) -> None:
+        task = asyncio.get_running_loop().create_task(self._run_async(attempt))
+        self._futures[attempt.message.id] = task
+        task.add_done_callback(lambda _: self._futures.pop(attempt.message.id, None))
+
+    async def _run_async(self, attempt: Attempt) -> None:
+        if self.consumer is not None:
+            self.consumer.began(attempt.delivery)
+        try:
+            self._step.begin(attempt)
+            answer = await self._awaited(attempt)
+        except BaseException as error:  # a cancellation too: what it answers is ignored
+            answer = self._step.failed(attempt, error)
+        self._end(attempt, answer)
+
+    async def _awaited(self, attempt: Attempt) -> Outgoing:
+        limit = asyncio.timeout(attempt.timeout)
+        try:
+            async with limit:
+                value = await attempt.call()
+        except TimeoutError as error:
+            return self._too_long(attempt) if limit.expired() else self._step.failed(attempt, error)
+        return self._step.succeeded(attempt, value)
+
+    def cancel(self, task_id: str) -> None:
+        """A workflow wants the task no more: an `async def` one is cancelled, a `def` one runs on."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel, task_id)
+
+    def _cancel(self, task_id: str) -> None:
+        task = self._futures.get(task_id)
+        if task is not None:
+            task.cancel()
+
+    # --- the end ---
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait up to *timeout* seconds until no attempt is under way; whether that is so."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._running and not self._alone, timeout)
+
+    def close(self) -> None:
+        """Begin nothing more. What runs on a thread runs on."""
+        with self._lock:
+            self._closed = True
+            threads, loop = len(self._threads), self._loop
+        for _ in range(threads):
+            self._queue.put(None)
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)

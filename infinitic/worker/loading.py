@@ -1,0 +1,91 @@
+"""Loading: from a stored instance to a live one, and what of its outputs may not have been sent yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from infinitic.engine import turns
+from infinitic.engine.instance import Diverged, Instance, Surroundings
+from infinitic.engine.outputs import Asked, Origin, outputs
+from infinitic.engine.programs import Program
+from infinitic.events import AttemptFailed, Started
+from infinitic.history import Turn, decode_turn
+from infinitic.messages import Outgoing
+from infinitic.records import SUSPENDED, Stored, TurnRow
+from infinitic.worker.held import Held
+
+
+def held_of(stored: Stored, program: Program | None, surroundings: Surroundings) -> tuple[Held, BaseException | None]:
+    """The stored instance in hand, alive if this code can bring it to life, and else why not.
+
+    One that this very code had to give up before is not tried again.
+    """
+    held = Held(None, stored.version, stored.mark, stored.record)
+    held.unsent = tuple(unsent_outputs(stored))
+    if program is None:
+        return held, LookupError(f"no workflow named {stored.workflow!r} is registered here")
+    if stored.record.status == SUSPENDED and stored.record.fingerprint == program.fingerprint:
+        return held, None
+    instance = Instance(program, stored.workflow_id, surroundings)
+    try:
+        turns.replay(instance, [row.body for row in stored.turns])
+    except Diverged as diverged:
+        return held, diverged.error
+    held.instance = instance
+    return held, None
+
+
+def unsent_outputs(stored: Stored) -> Iterable[Outgoing]:
+    """The messages of all turns above the mark, in order; those of open commands only. Needs no code."""
+    if stored.mark.run == stored.version.run and stored.mark.turns >= stored.version.turns and not stored.unsent:
+        return []
+    runs: dict[str, list[TurnRow]] = {}
+    for row in (*stored.unsent, *stored.turns):
+        runs.setdefault(row.run, []).append(row)
+    return [message for run, rows in runs.items() for message in _of_run(stored, run, rows)]
+
+
+def _of_run(stored: Stored, run: str, rows: Sequence[TurnRow]) -> Iterable[Outgoing]:
+    history = {row.number: decode_turn(row.body) for row in rows}
+    first = history.get(0)
+    if first is None or not isinstance(first.event, Started):
+        return
+    origin = origin_of(stored.workflow_id, first.event)
+    sent = stored.mark.turns if stored.mark.run == run else 0
+    asked = _asked(history.values())
+    answered = {getattr(turn.event, "position", "") for number, turn in history.items() if number >= sent}
+    for number, turn in history.items():
+        if number < sent:
+            continue
+        for message in outputs(origin, turn, asked.get):
+            if message.message.kind != "task" or message.message.position not in answered or turn.sends:
+                yield message
+
+
+def _asked(history: Iterable[Turn]) -> dict[str, Asked]:
+    """What is known of every command that a history issued."""
+    found: dict[str, Asked] = {}
+    for turn in history:
+        for issued in turn.commands:
+            found[issued.position] = Asked(issued)
+        event = turn.event
+        if isinstance(event, AttemptFailed) and event.position in found:
+            found[event.position] = Asked(found[event.position].issued, event.error)
+    return found
+
+
+def origin_of(workflow_id: str, started: Started) -> Origin:
+    """What messages tell of the instance that a run's first event began."""
+    return Origin(
+        started.workflow, workflow_id, started.run, started.tags, started.meta, started.root or workflow_id
+    )
+
+
+def asked_of(instance: Instance, position: str) -> Asked | None:
+    """What the present turn sends again or cancels, from the live instance."""
+    slot = instance.draft.slots.get(position)
+    issued = getattr(slot, "issued", None)
+    if issued is None:
+        return None
+    attempts = getattr(slot, "attempts", None)
+    return Asked(issued, attempts[-1].error if attempts else None)

@@ -1,0 +1,243 @@
+"""The registry: the workflows and services of one worker, checked when it is made.
+
+What cannot be served is refused here, by name, before a single message is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import frozen
+
+from dsl.calls import Definition
+from dsl.policies import Retry
+from dsl.protocol import ASYNC_GENERATOR
+from dsl.services import Service, Task
+from dsl.workflows import Workflow, WorkflowFunction
+from infinitic.engine.programs import Program
+from infinitic.errors import RegistrationError
+from infinitic.serialization import Serializer, Signature
+
+
+@frozen
+class Handler:
+    """How one task is run: *fn* is bound; *retry* and *timeout* (microseconds) are what is set short of the call."""
+
+    service: str
+    name: str
+    fn: Callable[..., Any]
+    signature: Signature
+    is_async: bool
+    retry: Retry | None = None
+    timeout: int | None = None
+
+    @property
+    def label(self) -> str:
+        """As in `Hotels.book`."""
+        return self.name if self.name == self.service else f"{self.service}.{self.name}"
+
+
+class Registry:
+    """What a worker serves: `programs` by workflow name, `handlers` by (service, task)."""
+
+    def __init__(
+        self,
+        workflows: Iterable[Any] = (),
+        services: Iterable[Any] = (),
+        *,
+        codec: Serializer,
+        retry: Retry | None = None,
+        timeout: int | None = None,
+    ) -> None:
+        self._codec = codec
+        self._retry, self._timeout = retry, timeout
+        self.programs: dict[str, Program] = {}
+        self.handlers: dict[tuple[str, str], Handler] = {}
+        for workflow in workflows:
+            self._add_workflow(workflow)
+        for service in services:
+            self._add_service(service)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of the services, each once."""
+        return tuple(sorted({service for service, _ in self.handlers}))
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The code's fingerprint by workflow name."""
+        return {name: program.fingerprint for name, program in self.programs.items()}
+
+    # --- workflows ---
+
+    def _add_workflow(self, workflow: Any) -> None:
+        if not _is_workflow(workflow):
+            raise RegistrationError(f"workflows=[…] holds {workflow!r}, which is no workflow", _workflow_hint(workflow))
+        program = Program(workflow, fingerprint(workflow))
+        if program.name in self.programs:
+            raise RegistrationError(
+                f"two workflows are named {program.name!r}", "Rename one, as in @workflow(name='…')."
+            )
+        if isinstance(workflow, type) and not any(d.kind == "method" for d in program.members.values()):
+            raise RegistrationError(f"the workflow {program.name} has no @method", "Mark its first method with @method.")
+        for definition in program.members.values():
+            self._check_code(definition)
+        self.programs[program.name] = program
+
+    def _check_code(self, definition: Definition) -> None:
+        if inspect.isasyncgenfunction(definition.fn):
+            raise RegistrationError(f"{definition.label} is an async generator", ASYNC_GENERATOR)
+        if definition.kind == "query" and (
+            inspect.isgeneratorfunction(definition.fn) or inspect.iscoroutinefunction(definition.fn)
+        ):
+            raise RegistrationError(f"the query {definition.label} is no plain function", "A query only reads.")
+        self._codec.signature(definition)
+
+    # --- services ---
+
+    def _add_service(self, service: Any) -> None:
+        if isinstance(service, Task) and not service.bound:
+            self._add_handler(service, service.fn)
+        elif isinstance(service, type) and issubclass(service, Service):
+            self._add_instance(_made(service))
+        elif isinstance(service, Service):
+            self._add_instance(service)
+        else:
+            raise RegistrationError(f"services=[…] holds {service!r}, which is no service", _service_hint(service))
+
+    def _add_instance(self, service: Service) -> None:
+        tasks = type(service).tasks()
+        if not tasks:
+            raise RegistrationError(f"the service {type(service).__name__} has no @task", "Mark its tasks with @task.")
+        for attribute, task in tasks.items():
+            if not _implemented(task):
+                raise RegistrationError(
+                    f"{type(service).__name__} does not implement the task {task.contract.label}",
+                    f"Define {attribute}() in it, or register another implementation.",
+                )
+            if task.contract is not task:
+                _check_fit(type(service), task)
+            self._add_handler(task, getattr(service, attribute))
+
+    def _add_handler(self, task: Task[..., Any, Any], fn: Callable[..., Any]) -> None:
+        contract = task.contract
+        key = (contract.owner, contract.name)
+        if key in self.handlers:
+            raise RegistrationError(
+                f"two services give the task {contract.label}", "Register one of them, or rename by name='…'."
+            )
+        if inspect.isasyncgenfunction(task.fn) or inspect.isgeneratorfunction(task.fn):
+            raise RegistrationError(f"the task {contract.label} is a generator", "A task returns its answer.")
+        self.handlers[key] = Handler(
+            service=contract.owner,
+            name=contract.name,
+            fn=fn,
+            signature=self._codec.signature(task),
+            is_async=inspect.iscoroutinefunction(task.fn),
+            retry=_first(self._retry, task.retry, contract.retry),
+            timeout=_first(self._timeout, task.timeout, contract.timeout),
+        )
+
+
+def _first(*options: Any) -> Any:
+    """What is said nearest to the call: by the worker, the implementation, the contract."""
+    return next((one for one in options if one is not None), None)
+
+
+def _is_workflow(value: Any) -> bool:
+    return isinstance(value, WorkflowFunction) or (
+        isinstance(value, type) and issubclass(value, Workflow) and value is not Workflow
+    )
+
+
+def _workflow_hint(value: Any) -> str:
+    if isinstance(value, Task):
+        return "It is a task: give it as services=[…]."
+    if inspect.isgeneratorfunction(value) or inspect.iscoroutinefunction(value):
+        return f"Decorate it with @workflow: {getattr(value, '__name__', 'it')} is a bare function."
+    return "Give functions decorated with @workflow, and subclasses of Workflow."
+
+
+def _service_hint(value: Any) -> str:
+    if _is_workflow(value):
+        return "It is a workflow: give it as workflows=[…]."
+    if inspect.isfunction(value):
+        return f"Decorate it with @task: {value.__name__} is a bare function."
+    return "Give functions decorated with @task, subclasses of Service, or instances of them."
+
+
+def _made(service: type[Service]) -> Service:
+    try:
+        return service()
+    except TypeError as error:
+        raise RegistrationError(
+            f"the service {service.__name__} cannot be made without arguments: {error}",
+            f"Give an instance, as in services=[{service.__name__}(…)].",
+        ) from None
+
+
+def _implemented(task: Task[..., Any, Any]) -> bool:
+    """Whether the body is more than `raise NotImplementedError`, `...`, `pass` or a docstring."""
+    code = task.fn.__code__ if inspect.isfunction(task.fn) else None
+    if code is None:
+        return True
+    empty = (_stub_docstring.__code__.co_code, _stub_bare.__code__.co_code)
+    if code.co_code in empty and code.co_names == ():
+        return code.co_consts[-1] is not None
+    return not (code.co_names == ("NotImplementedError",) and "RAISE_VARARGS" in _operations(code))
+
+
+def _operations(code: Any) -> set[str]:
+    import dis
+
+    names = [one.opname for one in dis.get_instructions(code)]
+    return set(names) if len(names) <= 8 else set()
+
+
+def _stub_docstring() -> None:
+    """A contract's body."""
+
+
+def _stub_bare(self: Any) -> None: ...
+
+
+def _check_fit(service: type, task: Task[..., Any, Any]) -> None:
+    """Refuse an implementation that cannot take what its contract's callers give."""
+    wanted = {one.name: one for one in task.contract.parameters}
+    given = {one.name: one for one in task.parameters}
+    missing = [name for name in wanted if name not in given]
+    extra = [name for name, one in given.items() if name not in wanted and one.default is one.empty]
+    if missing or extra:
+        problem = f"lacks {', '.join(missing)}" if missing else f"also requires {', '.join(extra)}"
+        raise RegistrationError(
+            f"{service.__name__}.{task.contract.name}{inspect.Signature(task.parameters)} {problem}",
+            f"The contract is {task.contract.signature}.",
+        )
+    for name, one in wanted.items():
+        if one.default is not one.empty and given[name].default is given[name].empty:
+            raise RegistrationError(
+                f"{service.__name__}.{task.contract.name}() has no default for {name}",
+                f"The contract is {task.contract.signature}.",
+            )
+
+
+def fingerprint(workflow: Any) -> str:
+    """A SHA-256 over the workflow's name, version and the source of its module, as far as that can be read."""
+    holder = workflow if isinstance(workflow, type) else workflow.fn
+    name = workflow.workflow_name if isinstance(workflow, type) else workflow.name
+    module = inspect.getmodule(holder)
+    try:
+        source = inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        source = _compiled(holder)
+    version = getattr(workflow, "version", 1)
+    return hashlib.sha256(f"{name}\n{version}\n{source}".encode()).hexdigest()
+
+
+def _compiled(holder: Any) -> str:
+    functions = vars(holder).values() if isinstance(holder, type) else [holder]
+    codes = [fn.fn.__code__ if hasattr(fn, "fn") else getattr(fn, "__code__", None) for fn in functions]
+    return "\n".join(f"{code.co_code!r}{code.co_names!r}" for code in codes if code is not None)

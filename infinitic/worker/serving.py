@@ -1,0 +1,172 @@
+"""The public `Worker`: what serves workflows and services until it is told to stop."""
+
+from __future__ import annotations
+
+import linecache
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from dsl.calls import as_timeout
+from dsl.context import WORKFLOW
+from dsl.inlines import Inline
+from dsl.policies import Retry
+from dsl.services import Service, Task
+from dsl.timers import Duration
+from dsl.workflows import Workflow, WorkflowFunction
+from infinitic.backends.urls import open_backend
+from infinitic.clock import SECOND, Clock, system_clock
+from infinitic.config import load_config
+from infinitic.engine.instance import Surroundings
+from infinitic.errors import RegistrationError
+from infinitic.serialization import Codec, Serializer
+from infinitic.worker.batches import Conductor
+from infinitic.worker.dropped import dropped_calls
+from infinitic.worker.executor import Executor
+from infinitic.worker.loops import Loops
+from infinitic.worker.registry import Registry
+from infinitic.worker.tasks import TaskStep
+
+TOMBSTONE = 3600
+"""How much longer than the retention an ended instance is kept, in seconds, so that a late repeat is recognised."""
+
+log = logging.getLogger("infinitic.worker")
+
+
+class Worker:
+    """Serves workflows, services, or both. `with worker:` in background threads; `worker.run()` until a signal.
+
+    The URL, or the pair of *transport* and *storage*, is as for `Client`; what is not given the configuration decides.
+    *concurrency* is how many tasks run at once (default 16). *retry* and *timeout* (of an attempt, in seconds or a
+    timedelta) go before what the tasks themselves declare. *retention* is how long ended instances are kept, in
+    seconds (default 7 days). *codecs* are payload codecs such as `PickleCodec`.
+
+    Raises `RegistrationError` for what cannot be served, `ConfigurationError` for a URL that cannot be used; entering
+    or running it raises `StorageError` or `TransportError`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        transport: str | None = None,
+        storage: str | None = None,
+        workflows: Sequence[WorkflowFunction[..., Any, Any] | type[Workflow]] = (),
+        services: Sequence[Service | type[Service] | Task[..., Any, Any]] = (),
+        concurrency: int | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        retention: float | None = None,
+        cache_instances: int | None = None,
+        codecs: Sequence[Codec] = (),
+        name: str | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        given = {
+            "transport": transport,
+            "storage": storage,
+            "concurrency": concurrency,
+            "retention": retention,
+            "cache_instances": cache_instances,
+        }
+        self._config = load_config(url, **{key: value for key, value in given.items() if value is not None})
+        self._codec = Serializer(codecs)
+        self._clock = clock
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self.registry = Registry(
+            workflows, services, codec=self._codec, retry=retry, timeout=as_timeout(timeout, "Worker(timeout=)")
+        )
+        if not self.registry.programs and not self.registry.handlers:
+            raise RegistrationError("this worker serves nothing", "Give it workflows=[…], services=[…], or both.")
+        for program in self.registry.programs.values():
+            for line in dropped_calls(program):
+                log.warning("%s", line)
+        self._loops: Loops | None = None
+
+    # --- life ---
+
+    def start(self) -> Self:
+        """Begin to serve, in background threads."""
+        if self._loops is not None:
+            raise RuntimeError("this worker runs already")
+        backend = open_backend(self._config, "worker", self._clock)
+        loops = Loops()
+        try:
+            step = TaskStep(self.registry, self._codec, self._clock, self.name)
+            executor = Executor(step, self._config.concurrency, loops.finished)
+            conductor = Conductor(
+                backend,
+                self.registry,
+                Surroundings(self._codec, _source, _run_inline),
+                executor,
+                clock=self._clock,
+                retention=round((self._config.retention + TOMBSTONE) * SECOND),
+                cache_instances=self._config.cache_instances,
+                ready=loops.ready,
+            )
+        except BaseException:
+            backend.close()
+            raise
+        executor.consumer = conductor.services
+        self._backend, self._executor, self._conductor, self._loops = backend, executor, conductor, loops
+        loops.start(conductor, executor)
+        return self
+
+    def close(self, drain: float = 30.0) -> None:
+        """Stop: begin nothing more, wait up to *drain* seconds for running tasks, commit, give the rest back."""
+        loops, self._loops = self._loops, None
+        if loops is None:
+            return
+        self._executor.close()
+        self._executor.wait_idle(drain)
+        loops.stop()
+        self._conductor.close()
+        self._backend.close()
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM, then drain; a second signal ends the process at once, with status 130.
+
+        Must be called on the main thread.
+        """
+        asked = threading.Event()
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if asked.is_set():
+                os._exit(130)
+            asked.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with self:
+                while not asked.wait(3600):
+                    pass
+                log.info("stopping: waiting for the tasks that run; once more to stop at once")
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _source(file: str, line: int) -> str:
+    return linecache.getline(file, line).strip()
+
+
+def _run_inline(command: Inline[Any]) -> Any:
+    """Run an inline function as if outside of the workflow: it can ask for nothing."""
+    token = WORKFLOW.set(None)
+    try:
+        return command.fn(*command.args, **command.kwargs)
+    finally:
+        WORKFLOW.reset(token)
