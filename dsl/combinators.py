@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 from dsl.commands import All, Combinator, Command, First, Item, T, T_co, takes_item
 from dsl.timers import Duration, Timer, microseconds
 
-__all__ = ["All", "First", "Gather", "Outcome", "Race", "Settle", "Timeout"]
+__all__ = ["All", "Combinator", "First", "Gather", "Outcome", "Race", "Settle", "Timeout"]
 __all__ += ["first", "gather", "race", "settle", "timeout"]
 
 A = TypeVar("A")

@@ -151,6 +151,7 @@ class Logger:
     """A logger for workflow code: silent while replaying, and its lines name the instance.
 
     Lines go to the standard logger `infinitic.workflow`, with `workflow`, `workflow_id` and `run` in `extra`.
+    The levels of `debug`, `info`, `warning` and `error` are 10, 20, 30 and 40.
     """
 
     def log(self, level: int, message: str, *args: Any, **extra: Any) -> None:
@@ -158,19 +159,15 @@ class Logger:
         running("logger").log(level, message, args, extra)
 
     def debug(self, message: str, *args: Any, **extra: Any) -> None:
-        """Log at level 10."""
         self.log(10, message, *args, **extra)
 
     def info(self, message: str, *args: Any, **extra: Any) -> None:
-        """Log at level 20."""
         self.log(20, message, *args, **extra)
 
     def warning(self, message: str, *args: Any, **extra: Any) -> None:
-        """Log at level 30."""
         self.log(30, message, *args, **extra)
 
     def error(self, message: str, *args: Any, **extra: Any) -> None:
-        """Log at level 40."""
         self.log(40, message, *args, **extra)
 
 

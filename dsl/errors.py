@@ -28,7 +28,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from attrs import field, frozen
+from msgspec import Struct
 
 
 class InfiniticError(Exception):
@@ -50,18 +50,20 @@ def _rebuild(
     return error
 
 
-@frozen
-class Attempt:
-    """An attempt of a task: *number* from 1, *error*, *worker*, *began* and *ended* in microseconds UTC.
-
-    Equal when the facts are; errors are compared by their repr.
-    """
+class Attempt(Struct, frozen=True, eq=False):
+    """An attempt of a task: *number* from 1, *error*, *worker*, *began* and *ended* in microseconds UTC."""
 
     number: int
-    error: BaseException = field(eq=repr)
+    error: BaseException
     worker: str = ""
     began: int = 0
     ended: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Attempt) and repr(self) == repr(other)  # errors are equal by identity only
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
 
 class TaskFailed(InfiniticError):

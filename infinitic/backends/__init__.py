@@ -36,9 +36,12 @@ class Committed(Struct, frozen=True):
 class Backend(Protocol):
     """What every backend does. Trouble raises `StorageError` or `TransportError`; nothing of a step is then certain."""
 
-    transport: Transport
     marks: bool
     """Whether outputs are sent in a step of their own after the append, so that a mark must be kept."""
+
+    @property
+    def transport(self) -> Transport:
+        """The transport."""
 
     @property
     def storage(self) -> Storage:

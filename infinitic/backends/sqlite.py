@@ -30,6 +30,7 @@ class SqliteBackend:
 
     def __init__(self, file: SqliteFile, role: str = "worker") -> None:
         self._file = file
+        self._closed = False
         self.storage = SqliteStorage(file)
         self.transport = SqliteTransport(file, role)
 
@@ -92,6 +93,9 @@ class SqliteBackend:
         return None if consumer is None else consumer.take_over(task, result)
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         try:
             self.transport.close()
         finally:

@@ -1,1 +1,11 @@
-"""…"""
+"""The command `infinitic`: click and rich over client, worker and storage. Nothing else knows the terminal."""
+
+from infinitic.cli.program import program
+
+
+def main() -> None:
+    """Run the command line of this process, and end the process with its exit code."""
+    program.main(prog_name="infinitic")
+
+
+__all__ = ["main", "program"]

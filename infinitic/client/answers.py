@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from infinitic.client.awaited import Awaited
-from infinitic.client.calls import Decode
+from infinitic.client.calls import Decode, Request
 from infinitic.errors import (
     InfiniticError,
     RemoteError,
@@ -31,26 +31,41 @@ def value_of(reply: Reply, workflow: str, label: str, decode: Decode | None) -> 
         return decode(reply.value) if decode is not None else None
     if reply.status == "received":
         return None
-    raise_error(reply, workflow, label)
+    raise error_of(reply, workflow, label)
 
 
-def raise_error(reply: Reply, workflow: str, label: str) -> NoReturn:
-    """Raises what a reply says that is no success."""
+def answer_of(reply: Reply, request: Request) -> Any:
+    """What a query or a signal was answered. Raises what the query raised: no instance failed by it."""
+    if reply.status == "failed":
+        raise refusal(reply)
+    return value_of(reply, request.workflow, request.label, request.decode)
+
+
+def check_cancelled(reply: Reply, workflow: str) -> None:
+    """Raises what a reply says against a cancellation; that it was cancelled before is nothing against it."""
+    cause = _cause(reply.error)
+    if reply.status == "finished" and isinstance(cause, WorkflowFinished) and cause.status == CANCELLED:
+        return
+    value_of(reply, workflow, workflow, None)
+
+
+def error_of(reply: Reply, workflow: str, label: str) -> Exception:
+    """What a reply says that is no success."""
     workflow_id, cause = reply.workflow_id, _cause(reply.error)
     match reply.status:
         case "failed":
-            raise WorkflowFailed(label, workflow_id, cause)
+            return WorkflowFailed(label, workflow_id, cause)
         case "timed_out":
-            raise WorkflowTimedOut(label, workflow_id, cause)
+            return WorkflowTimedOut(label, workflow_id, cause)
         case "cancelled":
-            raise WorkflowCancelled(label, workflow_id)
+            return WorkflowCancelled(label, workflow_id)
         case "unknown":
-            raise UnknownWorkflow(workflow, workflow_id)
-        case "finished":
-            raise cause if isinstance(cause, WorkflowFinished) else WorkflowFinished(workflow, workflow_id, "finished")
-        case "exists":
-            raise cause if isinstance(cause, WorkflowExists) else WorkflowExists(workflow, workflow_id, "in use")
-    raise refusal(reply)
+            return UnknownWorkflow(workflow, workflow_id)
+        case "finished" if not isinstance(cause, WorkflowFinished):
+            return WorkflowFinished(workflow, workflow_id, "finished")
+        case "exists" if not isinstance(cause, WorkflowExists):
+            return WorkflowExists(workflow, workflow_id, "not known")
+    return refusal(reply)
 
 
 def refusal(reply: Reply) -> Exception:
@@ -65,7 +80,7 @@ def _cause(error: ErrorValue | None) -> BaseException:
     return rebuild(error) if error is not None else InfiniticError("no reason was given")
 
 
-# ------------------------------------------------------------------------------------------ state records
+# --- state records ---
 
 
 def outcome(record: StateRecord | None, awaited: Awaited) -> Reply | None:
@@ -75,7 +90,8 @@ def outcome(record: StateRecord | None, awaited: Awaited) -> Reply | None:
     if awaited.call_id:
         return _of_call(record, awaited.call_id)
     if awaited.workflow and record.workflow != awaited.workflow:
-        return _exists(record) if awaited.own else _unknown(awaited)
+        status = "exists" if awaited.own else "unknown"
+        return Reply(record.workflow_id, status, error=error_value(of_other_workflow(record, awaited)))
     return of_run(record)
 
 
@@ -101,9 +117,11 @@ def _unknown(awaited: Awaited) -> Reply:
     return Reply(awaited.workflow_id, "unknown", awaited.call_id)
 
 
-def _exists(record: StateRecord) -> Reply:
-    error = WorkflowExists(record.workflow, record.workflow_id, record.status)
-    return Reply(record.workflow_id, "exists", error=error_value(error))
+def of_other_workflow(record: StateRecord, awaited: Awaited) -> Exception:
+    """What is wrong when an id turns out to belong to another workflow."""
+    if awaited.own:
+        return WorkflowExists(record.workflow, record.workflow_id, record.status)
+    return UnknownWorkflow(awaited.workflow, awaited.workflow_id)
 
 
 def call_status(record: StateRecord, call_id: str) -> str:
@@ -114,13 +132,29 @@ def call_status(record: StateRecord, call_id: str) -> str:
     return "running" if call_id in record.open_calls else record.status
 
 
-# ----------------------------------------------------------------------------------------- what one reads
+# --- what one reads ---
 
 
-def waits_for(record: StateRecord | None) -> str:
+def too_long(
+    awaited: Awaited, seconds: float, record: StateRecord | None, *, known: bool, trouble: Exception | None
+) -> str:
+    """What whoever stopped waiting is told. *known* says that *record* is what the storage has."""
+    if awaited.again is not None:
+        said = f"{awaited.label}: {awaited.workflow_id!r} did not answer within {seconds:g} s; it stays sent"
+    else:
+        said = f"{awaited.label} {awaited.workflow_id!r} has not ended within {seconds:g} s, and goes on"
+    if trouble is not None:
+        return f"{said}; what is heard of it is uncertain just now: {trouble}"
+    reason = _waits_for(record, awaited) if known else ""
+    return f"{said}; {reason}" if reason else said
+
+
+def _waits_for(record: StateRecord | None, awaited: Awaited) -> str:
     """What an instance is known to wait for, as the end of a sentence; "" when nothing is known."""
     if record is None:
-        return "no worker has taken it up yet: does one run that serves this workflow?"
+        return (
+            f"no worker has taken it up yet: does one run that serves {awaited.workflow or 'its workflow'}?"
+        )
     if record.reason:
         return f"it is {record.status}: {record.reason}"
     if not record.waits:

@@ -10,15 +10,15 @@ from infinitic.messages import Outgoing, Reply
 from infinitic.records import StateRecord
 
 AT_MOST = 64
-"""A message is sent again with the 1st, 2nd, 4th, … look and then with every 64th: nobody may be there to read it."""
+"""A message is sent again with the 1st, 2nd, 4th, … and every 64th look: there may be nobody to read it."""
 
 
 class Awaited:
     """The answer to one call: of the run *workflow_id* (call id ""), a method, a signal, a question.
 
-    *own* says that this client sent what is to be answered, so that "unknown" means "not yet". *run* is the run whose
-    end is meant when that is certain, *former* one that is not meant. *start_id* tells a refused start. *again* is
-    what to send when no answer came; None: ask. Thread-safe.
+    *own* says that this client sent what is to be answered, so that "unknown" means "not yet". *run* is the
+    run whose end is meant when that is certain; `former` are runs that are not meant. *start_id* tells a
+    refused start. *again* is what to send when no answer came; None: ask. Thread-safe.
     """
 
     def __init__(
@@ -35,18 +35,18 @@ class Awaited:
     ) -> None:
         self.workflow, self.workflow_id, self.call_id, self.label = workflow, workflow_id, call_id, label
         self.own, self.run, self.start_id, self.again = own, run, start_id, again
-        self.former = ""
+        self.former: frozenset[str] = frozenset()
         self.news: Reply | None = None
         """What was heard and is believed."""
         self.told: Reply | None = None
         """The failure that the holder knows already: a retry may have changed it since."""
         self.uncertain = not own
-        """Whether to look before one waits: the answer may have been heard by others, or not been believed."""
+        """Whether to look before one waits: others may have heard the answer, or this one doubted it."""
         self._lock = threading.Lock()
         self._futures: list[Future[Reply]] = []
         self._looks = 0
 
-    # ------------------------------------------------------------------------------------------ futures
+    # --- futures ---
 
     def add(self, future: Future[Reply]) -> None:
         """Give *future* the answer: now, when it was heard already, or as soon as it is."""
@@ -72,7 +72,7 @@ class Awaited:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
-    # ------------------------------------------------------------------------------------------ answers
+    # --- answers ---
 
     def hear(self, reply: Reply, *, sceptical: bool) -> bool:
         """Take what arrived. False: it is doubtful, and *sceptical* says that somebody knows better."""
@@ -89,7 +89,7 @@ class Awaited:
             return bool(self.start_id) and reply.call_id == self.start_id and reply.status != "received"
         if reply.status == "unknown" and not self.call_id:
             return not self.own
-        return not (self.former and reply.run == self.former)
+        return reply.run not in self.former
 
     def _is_doubtful(self, reply: Reply) -> bool:
         """Whether it may be of a former run, or from before a retry."""
@@ -98,9 +98,10 @@ class Awaited:
         return (self.run not in ("", reply.run)) or (self.told is not None and self.told.run == reply.run)
 
     def learn(self, reply: Reply) -> None:
-        """*reply* is the answer."""
+        """*reply* is the answer; but a success stays, whatever becomes of the instance later."""
         with self._lock:
-            self.news = reply
+            if self.news is None or self.news.status != "completed":
+                self.news = reply
         _settle(self._taken(), reply)
 
     def tell(self, reply: Reply) -> None:
@@ -110,12 +111,18 @@ class Awaited:
                 self.told, self.uncertain = reply, True
                 self.news = None if self.news is reply else self.news
 
+    def forget(self) -> None:
+        """The run was taken up again: what was heard of its end does not hold any more."""
+        with self._lock:
+            if self.news is None or self.news.status != "completed":
+                self.told, self.news, self.uncertain = self.news or self.told, None, True
+
     def _taken(self) -> list[Future[Reply]]:
         with self._lock:
             futures, self._futures = self._futures, []
         return futures
 
-    # ------------------------------------------------------------------------------------ looking again
+    # --- looking again ---
 
     def is_open_in(self, record: StateRecord | None) -> bool:
         """Whether the storage will know when this ends, so that nobody needs to be asked."""

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import Factory, frozen
 from msgspec import Raw
+from msgspec.structs import replace
 
 from dsl.calls import Call, MethodCall, Query, Send, StartCall, TaskCall, as_meta, as_tags
 from dsl.commands import Command
@@ -24,6 +25,9 @@ from infinitic.topics import workflow_topic
 
 IfExists: TypeAlias = Literal["attach", "fail", "restart"]
 Decode: TypeAlias = Callable[[Any], Any]
+
+AGAIN = "again"
+"""The header of a repeat."""
 
 IF_EXISTS = ("attach", "fail", "restart")
 
@@ -52,7 +56,7 @@ class Given:
 
     id: str | None = None
     tags: tuple[str, ...] = ()
-    meta: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    meta: dict[str, Any] = Factory(dict)
     if_exists: IfExists = "attach"
 
     @classmethod
@@ -81,7 +85,7 @@ class Writer:
     serializer: Serializer
     clock: Clock
 
-    # ---------------------------------------------------------------------------------------- for a call
+    # --- for a call ---
 
     def start(self, call: StartCall[Any], given: Given = NOTHING) -> Request:
         """The start of an instance. Raises `EncodeError` and `DecodeError` for arguments that do not fit."""
@@ -105,7 +109,7 @@ class Writer:
             self._event(event, definition.owner, workflow_id),
             definition.owner,
             workflow_id,
-            definition.label,
+            definition.owner,
             answer_id=event.id,
             run=run,
             decode=result_decoder(self.serializer, definition),
@@ -127,7 +131,7 @@ class Writer:
         )
 
     def signal(self, call: Send, workflow: str, given: Given = NOTHING, *, answered: bool) -> Request:
-        """A signal, to the router when *workflow* is "". Raises when the value is not what the channel takes."""
+        """A signal; to the router when *workflow* is "". Raises `EncodeError` and `DecodeError`."""
         channel = call.definition
         event = SignalReceived(
             id=given.only_id(call.label).id or new_id(),
@@ -153,7 +157,7 @@ class Writer:
             decode=result_decoder(self.serializer, definition),
         )
 
-    # ------------------------------------------------------------------------------------ for an instance
+    # --- for an instance ---
 
     def cancel(self, workflow: str, workflow_id: str, call_id: str, label: str) -> Request:
         """The cancellation of a run, or of one call of a method."""
@@ -170,7 +174,7 @@ class Writer:
         payload = messages.Ask(tuple(waits))
         return _to(self._message("ask", new_id(), payload, workflow, waits[0][0]))
 
-    # -------------------------------------------------------------------------------------------- parts
+    # --- parts ---
 
     def arguments(self, call: Any) -> Raw:
         """The arguments of a call or a query by name, as its receiver will be able to read them."""
@@ -184,7 +188,9 @@ class Writer:
         return Raw(data)
 
     def _about(self, event: Event, workflow: str, workflow_id: str, label: str) -> Request:
-        return Request(self._event(event, workflow, workflow_id), workflow, workflow_id, label, event.id, event.id)
+        return Request(
+            self._event(event, workflow, workflow_id), workflow, workflow_id, label, event.id, event.id
+        )
 
     def _event(self, event: Event, workflow: str, workflow_id: str) -> Outgoing:
         sent = {"reply_to": getattr(event, "reply_to", ""), "at": self.clock(), "sender": self.client_id}
@@ -207,11 +213,23 @@ def _to(message: Message) -> Outgoing:
     return Outgoing(workflow_topic(message.workflow or ROUTER), message.workflow_id, message)
 
 
+def repeat_of(outgoing: Outgoing) -> Outgoing:
+    """The same message once more, because its answer may be lost.
+
+    The transport holds the first one before it, under the same key: an event that is marked so, and whose id
+    the instance does not know, was refused, or belongs to a former run.
+    """
+    message = outgoing.message
+    return replace(outgoing, message=replace(message, headers={**message.headers, AGAIN: "1"}))
+
+
 def _the_id(call: Call[Any], given: Given) -> str | None:
     """The id that the call's options or `start` say."""
     of_call = call.given.id
     if None not in (of_call, given.id) and of_call != given.id:
-        raise ValueError(f"{call.label} has the id {of_call!r} by its options, and {given.id!r} by id=: give one")
+        raise ValueError(
+            f"{call.label} has the id {of_call!r} by its options, and {given.id!r} by id=: give one"
+        )
     return given.id if of_call is None else of_call
 
 
@@ -238,13 +256,16 @@ def result_decoder(serializer: Serializer, definition: Any) -> Decode:
     return lambda data: decoded(decode, data, what)
 
 
-def plain_decoder(serializer: Serializer, label: str) -> Decode:
-    """Makes results when nothing is declared: plain JSON data."""
-    decode, what = serializer.decoder(Any), f"the result of {label}"
+def decoder_of(serializer: Serializer, workflow: Any, name: str) -> Decode:
+    """Makes results of what *workflow* declares: plain JSON data when only a class or a name is known."""
+    definition = definition_of(workflow)
+    if definition is not None:
+        return result_decoder(serializer, definition)
+    decode, what = serializer.decoder(Any), f"the result of {name}"
     return lambda data: decoded(decode, data, what)
 
 
-# ----------------------------------------------------------------------------------- what a client is given
+# --- what a client is given ---
 
 
 def check_call(call: object, method: str) -> None:
@@ -259,18 +280,22 @@ def _advice(call: object, method: str) -> str:
         return _workflow_around(call)
     if isinstance(call, Query):
         return f"{call.label} is a query, which is answered at once: client.run(…)"
-    if isinstance(call, WorkflowFunction | Described) or _is_workflow_class(call):
-        name = call.__name__ if isinstance(call, type) else getattr(call, "definition", call).label
+    name = _defined_name(call)
+    if name:
         return f"{name} is a definition: call it, as in client.{method}({name}(…))"
+    takes = f"client.{method}(…) takes the call of a workflow, a method or a send"
     if isinstance(call, Command):
         label = getattr(call, "label", type(call).__name__)
-        return f"{label} is for workflow code: client.{method}(…) takes the call of a workflow, a method or a send"
-    return f"client.{method}(…) takes the call of a workflow, a method or a send, not {call!r}"
+        return f"{label} is for workflow code: {takes}"
+    return f"{takes}, not {call!r}"
 
 
 def _workflow_around(call: TaskCall[Any]) -> str:
     definition = call.definition
-    names = ", ".join(one.name for one in definition.parameters)
+    names = ", ".join(
+        f"{one.name}={one.name}" if one.kind is one.KEYWORD_ONLY else one.name
+        for one in definition.parameters
+    )
     parameters = definition.signature.partition("(")[2].rpartition(")")[0]
     result = inspect.signature(definition.fn).return_annotation
     shown = result if isinstance(result, str) else getattr(result, "__name__", str(result))
@@ -284,13 +309,18 @@ def _workflow_around(call: TaskCall[Any]) -> str:
     )
 
 
-def _is_workflow_class(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Workflow)
+def _defined_name(value: object) -> str:
+    """The name of a definition that was not called; "" for anything else."""
+    if isinstance(value, type) and issubclass(value, Workflow):
+        return f"{value.__name__}.run" if "run" in value.members() else value.__name__
+    if isinstance(value, WorkflowFunction):
+        return value.label
+    return value.definition.label if isinstance(value, Described) else ""
 
 
 def definition_of(workflow: Any) -> Any:
     """The definition whose result a handle decodes; None when only a name or a class is known."""
-    if isinstance(workflow, Described):
+    if isinstance(workflow, Described) and workflow.definition.kind == "method":
         return workflow.definition
     return workflow if isinstance(workflow, WorkflowFunction) else None
 
@@ -305,4 +335,3 @@ def name_of(workflow: Any) -> str:
     if definition is None:
         raise TypeError(f"a workflow is named by its function, class, method or name, not by {workflow!r}")
     return str(definition.owner)
-

@@ -1,8 +1,8 @@
 """Waiting: one thread hears all answers of a client, and looks again for those that were lost.
 
-The law of the place: an answer that arrives is a hint. It may be lost, come twice, or be of a former run; so what is
-waited for is looked at again every few seconds, in the storage where there is one, and what is doubtful is believed
-only if the storage says the same.
+The law of the place: an answer that arrives is a hint. It may be lost, come twice, or be of a former run; so
+what is waited for is looked at again every few seconds, in the storage where there is one, and what is
+doubtful is believed only if the storage says the same.
 """
 
 from __future__ import annotations
@@ -60,10 +60,9 @@ class Waits:
         self._consumer: Consumer | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
-        self.trouble: Exception | None = None
-        """Why the last attempt to hear or to look failed; None when it did not."""
+        self._troubles: dict[str, Exception] = {}
 
-    # -------------------------------------------------------------------------------- what is waited for
+    # --- what is waited for ---
 
     def expect(self, awaited: Awaited) -> Awaited:
         """*awaited*, which from now on hears what is answered, for as long as somebody holds it."""
@@ -74,6 +73,21 @@ class Waits:
                 self._prune_at = 2 * len(self._known) + 1_000
             self._known.setdefault(awaited.workflow_id, weakref.WeakSet()).add(awaited)
         return awaited
+
+    def _about(self, workflow_id: str) -> list[Awaited]:
+        with self._lock:
+            return list(self._known.get(workflow_id, ()))
+
+    def known_runs(self, workflow_id: str) -> frozenset[str]:
+        """The runs of an instance of whose end somebody here has heard."""
+        heard = [reply for one in self._about(workflow_id) for reply in (one.news, one.told)]
+        return frozenset(reply.run for reply in heard if reply is not None and reply.run)
+
+    def forget(self, workflow_id: str) -> None:
+        """The run was taken up again: whoever asks for its end from now on gets the new one."""
+        for awaited in self._about(workflow_id):
+            if not awaited.call_id:
+                awaited.forget()
 
     @contextmanager
     def waiting(self, awaited: Awaited) -> Iterator[Future[Reply]]:
@@ -100,29 +114,36 @@ class Waits:
             if not self._active[awaited]:
                 del self._active[awaited]
 
-    # ------------------------------------------------------------------------------------- the reply thread
+    # --- the reply thread ---
 
     def _open(self) -> None:
         """Subscribe and start the thread, the first time. Raises `TransportError`, after `close` too."""
         if self._thread is not None and not self._closed:
             return
         with self._opening:
-            if self._closed:
-                raise TransportError("The client was used after it was closed", "Make another one.")
+            self.check_open()
             if self._thread is None:
                 topic = client_topic(self._writer.client_id)
                 self._consumer = self._transport.subscribe([topic], self._bell.set)
                 self._thread = threading.Thread(target=self._serve, name="infinitic-client", daemon=True)
                 self._thread.start()
 
+    def check_open(self) -> None:
+        """Raises `TransportError` after `close`."""
+        if self._closed:
+            raise TransportError("The client was used after it was closed", "Make another one.")
+
     def _serve(self) -> None:
-        while not self._closed:
-            self._bell.wait(self._patience())
-            self._bell.clear()
-            if not self._closed:
-                self._guarded(self._hear)
-            if not self._closed and self._is_time():
-                self._guarded(self._look_again)
+        while self._rung():
+            self._guarded("hear", self._hear)
+            if self._is_time():
+                self._guarded("look", self._look_again)
+
+    def _rung(self) -> bool:
+        """Wait for the bell, or for the next look; False once the client is closed."""
+        self._bell.wait(self._patience())
+        self._bell.clear()
+        return not self._closed
 
     def _patience(self) -> float | None:
         with self._lock:
@@ -137,17 +158,24 @@ class Waits:
             self._idle = not self._active
             return not self._idle
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, what: str, work: Callable[[], None]) -> None:
         """Trouble ends neither the thread nor a wait: it may be over when the next look comes."""
         try:
             work()
         except Exception as error:
-            if self.trouble is None and not self._closed:
+            if what not in self._troubles and not self._closed:
                 unexpected = not isinstance(error, InfiniticError)
-                _logger.warning("cannot hear of what is waited for just now: %s", error, exc_info=unexpected)
-            self.trouble = error
+                _logger.warning(
+                    "cannot %s for what is waited for just now: %s", what, error, exc_info=unexpected
+                )
+            self._troubles = self._troubles | {what: error}
         else:
-            self.trouble = None
+            self._troubles = {other: error for other, error in self._troubles.items() if other != what}
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Why the last attempt to hear or to look failed; None when neither did."""
+        return next(iter(self._troubles.values()), None)
 
     def _hear(self) -> None:
         consumer = self._consumer
@@ -167,12 +195,11 @@ class Waits:
         except DecodeError as error:
             _logger.warning("an answer about %r cannot be read: %s", message.workflow_id, error)
             return []
-        with self._lock:
-            known = list(self._known.get(reply.workflow_id, ()))
         sceptical = self._storage is not None
+        known = self._about(reply.workflow_id)
         return [one for one in known if not one.hear(reply, sceptical=sceptical) and one.is_waited_for]
 
-    # ------------------------------------------------------------------------------------ looking again
+    # --- looking again ---
 
     def _look_again(self) -> None:
         with self._lock:
@@ -181,21 +208,24 @@ class Waits:
 
     def freshen(self, awaited: Awaited) -> None:
         """Look now, when what arrives may not be all there is to hear. Raises as `look` does."""
-        if awaited.uncertain and awaited.news is None:
-            awaited.uncertain = False
+        if not awaited.uncertain or awaited.news is not None:
+            return
+        awaited.uncertain = False
+        try:
             self.look([awaited])
+        except BaseException:
+            awaited.uncertain = True
+            raise
 
     def look(self, those: Sequence[Awaited]) -> None:
         """Look how these stand: in the storage, or by asking. Raises `StorageError` or `TransportError`."""
         unsettled = self._read(those) if self._storage is not None else list(those)
-        asked = [awaited for awaited in unsettled if awaited.again is None]
-        again = [awaited.again for awaited in unsettled if awaited.again is not None and awaited.is_to_be_sent_again()]
-        batch = [*self._questions(asked), *again]
+        batch = [*self._questions([one for one in unsettled if not one.call_id]), *self._repeats(unsettled)]
         if batch:
             self._transport.publish(batch)
 
     def _read(self, those: Sequence[Awaited]) -> list[Awaited]:
-        """Tell those that have ended by the storage; those of which the storage cannot know are given back."""
+        """Tell those that have ended; given back are those of which the storage cannot know."""
         assert self._storage is not None
         unsettled: list[Awaited] = []
         for some in _pieces(those, READ_AT_ONCE):
@@ -210,16 +240,22 @@ class Waits:
                     unsettled.append(awaited)
         return unsettled
 
-    def _questions(self, those: Iterable[Awaited]) -> Iterator[Outgoing]:
+    def _questions(self, runs: Iterable[Awaited]) -> Iterator[Outgoing]:
         """Few messages for many: each asks about instances of one workflow."""
         waits: dict[str, dict[tuple[str, str], None]] = {}
-        for awaited in those:
-            waits.setdefault(awaited.workflow, {})[awaited.workflow_id, awaited.call_id] = None
+        for awaited in runs:
+            waits.setdefault(awaited.workflow, {})[awaited.workflow_id, ""] = None
         for workflow, its in waits.items():
             for some in _pieces(list(its), ASKED_AT_ONCE):
                 yield self._writer.ask(workflow, some)
 
-    # ---------------------------------------------------------------------------------------------- end
+    def _repeats(self, those: Iterable[Awaited]) -> Iterator[Outgoing]:
+        """What was sent, once more; or a question about one call, under its key: it comes after the call."""
+        for one in those:
+            if one.call_id and one.is_to_be_sent_again():
+                yield one.again or self._writer.ask(one.workflow, [(one.workflow_id, one.call_id)])
+
+    # --- end ---
 
     def close(self) -> None:
         """No more answers: who still waits gets a `TransportError`. Again: nothing."""

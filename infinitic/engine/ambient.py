@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextvars import Token
 from datetime import datetime
 from typing import Any
 
-from dsl.context import WORKFLOW, CurrentWorkflow
+from dsl.context import WORKFLOW, Context, CurrentWorkflow
 from dsl.errors import OutsideWorkflow, ReadOnly
-from infinitic.engine.branches import Branch
+from infinitic.engine.branches import Branch, discard
 from infinitic.engine.instance import EVICTING, LIVE, QUERY, Instance, LogLine
 from infinitic.engine.issuing import issue_receive
 from infinitic.engine.running import compensate, issue, spawn
-from infinitic.engine.settling import cancel
-from infinitic.engine.slots import COMPLETED, Slot
+from infinitic.engine.settling import cancel, unseen
+from infinitic.engine.slots import COMPLETED, FAILED, Slot
 from infinitic.events import to_datetime
 
 
-@contextmanager
-def inside(instance: Instance) -> Iterator[None]:
-    """Workflow code of *instance* runs in this block."""
-    token = WORKFLOW.set(Ambient(instance))
-    try:
-        yield
-    finally:
-        WORKFLOW.reset(token)
-
-
 class Ambient:
-    """`dsl.context.Context` for one instance. In a query whatever is not reading raises `ReadOnly`."""
+    """`dsl.context.Context` for one instance, whose code runs in the block `with Ambient(instance)`.
 
-    __slots__ = ("_instance",)
+    In a query whatever is not reading raises `ReadOnly`.
+    """
+
+    __slots__ = ("_instance", "_token")
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
+
+    def __enter__(self) -> None:
+        self._token: Token[Context | None] = WORKFLOW.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        WORKFLOW.reset(self._token)
 
     def _branch(self, what: str) -> Branch:
         instance = self._instance
@@ -47,14 +45,21 @@ class Ambient:
 
     def issue(self, command: Any) -> Slot:
         """Ask for a command now, without waiting."""
-        slot = issue(self._instance, self._branch("a command"), command)
-        slot.owned = False
-        return slot
+        return self._shared(issue(self._instance, self._branch("a command"), command))
 
     def spawn(self, flow: Any) -> Slot:
         """Run a generator beside the present branch, from now on."""
-        slot = spawn(self._instance, self._branch("a branch"), flow)
+        try:
+            return self._shared(spawn(self._instance, self._branch("a branch"), flow))
+        except (ReadOnly, OutsideWorkflow):
+            discard(flow)
+            raise
+
+    def _shared(self, slot: Slot) -> Slot:
+        """The slot, now that workflow code has a handle to it."""
         slot.owned = False
+        if slot.status == FAILED:
+            unseen(self._instance, slot)
         return slot
 
     def compensate(self, flow: Any) -> None:
@@ -83,7 +88,7 @@ class Ambient:
 
     def random(self) -> random.Random:
         """The present branch's source of random numbers."""
-        return self._branch("random numbers").chance(self._instance.run)
+        return self._branch("random numbers").random(self._instance.run)
 
     def log(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None:
         """Keep a line, to be logged once the turn is stored; nothing while replaying."""

@@ -1,162 +1,150 @@
 """Arriving: what each event does to an instance.
 
-A function answers True when the event changed something (that is a turn), False when it is a repeat or too late, or a
-`Refusal` to be told to whoever sent it.
+A function answers True when the event changed something (that is a turn), False when it is a repeat or too late,
+or a `Refusal` to be told to whoever sent it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from msgspec import Raw
 
 from dsl.calls import Definition
 from dsl.errors import Attempt, TaskFailed, TaskTimedOut, WorkerLost
-from infinitic.engine.branches import Branch, MethodRun
-from infinitic.engine.ending import branch_raised, branch_returned, run_timed_out
+from infinitic import events
+from infinitic.engine.branches import MethodRun
+from infinitic.engine.ending import run_timed_out
 from infinitic.engine.instance import SENDERS, Diverged, Instance, Refusal
-from infinitic.engine.running import run
+from infinitic.engine.issuing import decoded
+from infinitic.engine.running import new_branch, run
 from infinitic.engine.settling import cancel_branch, complete, fail, settle
-from infinitic.engine.slots import CANCELLED, COMPLETED, ReceiveSlot, RemoteSlot, Slot, TaskSlot, TimerSlot
+from infinitic.engine.slots import CANCELLED, COMPLETED, RemoteSlot, Slot, TaskSlot, TimerSlot
 from infinitic.errors import (
     Bug,
     DecodeError,
     UnknownWorkflow,
-    UnreadableHistory,
     WorkflowFailed,
     WorkflowFinished,
     WorkflowTimedOut,
-)
-from infinitic.events import (
-    Answered,
-    AttemptFailed,
-    CancelRequested,
-    MethodCalled,
-    Signal,
-    SignalReceived,
-    Started,
-    TaskCompleted,
-    TimerFired,
 )
 from infinitic.history import Answer, NextAttempt
 from infinitic.records import FAILED
 from infinitic.serialization import error_value, rebuild
 
 RUN_TIMEOUT = "timeout"
-"""The position of the timer that limits a run."""
+"""The position of the timer that limits a run; its attempt is the generation."""
 
 Result = bool | Refusal
 
 
-def start(instance: Instance, event: Started) -> Result:
+def start(instance: Instance, event: events.Started) -> Result:
     """The run begins."""
+    if instance.started is not None:
+        return False
     instance.started = event
     instance.run = event.run
     instance.began = instance.at
     instance.senders.update(dict.fromkeys(event.senders))
     for signal in event.signals:
         instance.mailboxes.setdefault(signal.channel, []).append(signal)
-    if event.timeout:
-        instance.draft.timers_set[RUN_TIMEOUT] = (instance.at + event.timeout, 0)
-    method = MethodRun(0, event.method, event.id, event.caller, event.reply_to, instance.at)
-    definition = instance.program.member(event.method)
-    if definition is None or definition.kind == "query":
-        _begin(instance, method, None, event.arguments)
-    else:
-        _begin(instance, method, definition, event.arguments)
+    limit_run(instance)
+    _begin(instance, event.method, event.id, event)
     return True
 
 
-def _begin(instance: Instance, method: MethodRun, definition: Definition | None, arguments: Raw) -> None:
+def limit_run(instance: Instance) -> None:
+    """Set the timer that limits the run, from now on."""
+    if instance.started is not None and instance.started.timeout:
+        due = instance.at + instance.started.timeout
+        instance.draft.timers_set[RUN_TIMEOUT] = (due, instance.generation)
+
+
+def _begin(instance: Instance, name: str, call_id: str, event: events.Started | events.MethodCalled) -> None:
     """Run a method up to where it first waits."""
-    instance.method_count = method.ordinal + 1
-    instance.methods[method.ordinal] = method
-    branch = Branch(f"m{method.ordinal}", None, method, instance.at)
-    method.branch = branch
-    instance.branches[branch.path] = branch
-    previous, instance.current = instance.current, branch
-    try:
-        branch.generator = _called(instance, definition, method.name, arguments)
-    except Diverged:
-        raise
-    except Exception as error:
-        branch_raised(instance, branch, error)
-        return
-    finally:
-        instance.current = previous
-    if hasattr(branch.generator, "send"):
-        run(instance, branch, None, None)
-    else:
-        _plain(instance, branch, branch.generator)
+    ordinal = instance.method_count
+    instance.method_count += 1
+    method = MethodRun(ordinal, name, call_id, event.caller, event.reply_to)
+    instance.methods[ordinal] = method
+    method.branch = new_branch(instance, f"m{ordinal}", _called(instance, name, event.arguments), method)
+    run(instance, method.branch, None, None)
 
 
-def _called(instance: Instance, definition: Definition | None, name: str, arguments: Raw) -> Any:
+def _called(instance: Instance, name: str, arguments: Raw) -> Generator[None, None, Any]:
+    """Call the method and return what it gives. A generator, so that what it raises is treated like any error."""
+    definition, given = _described(instance, name, arguments)
     program = instance.program
-    if definition is None:
-        known = ", ".join(sorted(one for one in program.members if one))
-        raise DecodeError(f"{program.name} has no method {name!r} (it has: {known or 'none'})")
     if instance.state is None and name:
         instance.state = program.new_state()
-    signature = instance.surroundings.codec.signature(definition)
-    return program.start(definition, instance.state, signature, signature.decode_arguments(arguments))
+    return program.start(definition, instance.state, instance.surroundings.signatures[definition], given)
+    yield
 
 
-def _plain(instance: Instance, branch: Branch, value: Any) -> None:
-    """A plain function completed at once; it is wrapped, so that a command it returned is refused alike."""
+def _described(instance: Instance, name: str, arguments: Raw) -> tuple[Definition, Any]:
+    """The method's definition and the decoded arguments. Raises `DecodeError` when there is no such method."""
+    definition = instance.program.member(name)
+    if definition is None or definition.kind == "query":
+        known = ", ".join(
+            one for one, its in instance.program.members.items() if one and its.kind == "method"
+        )
+        raise DecodeError(f"{instance.program.name} has no method {name!r} (it has: {known or 'none'})")
+    signature = instance.surroundings.signatures[definition]
+    try:
+        return definition, signature.decode_arguments(arguments)
+    except Exception as error:
+        recorded = instance.draft.recorded
+        if recorded is not None and (recorded.end is None or recorded.end.status != FAILED):
+            raise instance.unreadable(name or instance.program.name, error) from None
+        raise
 
-    def returned() -> Any:
-        return value
-        yield
 
-    branch.generator = returned()
-    run(instance, branch, None, None)
-
-
-def complete_task(instance: Instance, event: TaskCompleted) -> Result:
+def complete_task(instance: Instance, event: events.TaskCompleted) -> Result:
     """An attempt of a task returned: the first answer wins."""
     slot = _open(instance, event.position, TaskSlot)
     if slot is None:
         return False
     if slot.next_at:
-        instance.draft.timers_cleared.append(slot.position)
-    _answer(instance, slot, slot.decode, event.value)
+        instance.draft.clear_timer(slot.position)
+    _answer(instance, slot, event.value)
     return True
 
 
-def _answer(instance: Instance, slot: Slot, decode: Callable[[Any], Any] | None, data: Raw) -> None:
-    """Settle the slot with what *data* holds, or with the failure to read it."""
+def _answer(instance: Instance, slot: TaskSlot | RemoteSlot, data: Raw) -> None:
+    """Settle the slot with what *data* holds, or with the failure to read it, which the turn records."""
+    value, error = decoded(slot.decode, data)
+    refused = _refused(instance, slot, error)
+    if refused is None:
+        complete(instance, slot, value)
+    else:
+        instance.draft.settled.append(slot.position)
+        fail(instance, slot, lambda: _undecodable(slot, rebuild(refused)))
+
+
+def _refused(instance: Instance, slot: Slot, error: Exception | None) -> events.ErrorValue | None:
+    """Why the answer fails its command: as recorded. Raises `Diverged` if only today's types cannot read it."""
     draft = instance.draft
-    if draft.recorded is not None and draft.recorded.refused is not None:
-        refused = draft.recorded.refused
-        fail(instance, slot, lambda: _undecodable(slot, rebuild(refused)))
-        return
-    try:
-        value = decode(data) if decode is not None else None
-    except Exception as error:
-        if draft.recorded is not None:
-            raise _unreadable(instance, slot.position, error) from None
-        draft.refused = refused = error_value(error)
-        fail(instance, slot, lambda: _undecodable(slot, rebuild(refused)))
-        return
-    complete(instance, slot, value)
+    if draft.recorded is None:
+        if error is not None:
+            draft.refused = draft.refused or error_value(error)
+            return draft.refused
+    elif slot.position in draft.recorded.settled:
+        return draft.recorded.refused
+    elif error is not None:
+        raise instance.unreadable(slot.position, error)
+    return None
 
 
 def _undecodable(slot: Slot, error: BaseException) -> BaseException:
     return TaskFailed(slot.label, error) if isinstance(slot, TaskSlot) else error
 
 
-def _unreadable(instance: Instance, position: str, error: Exception) -> Diverged:
-    instance.divergence = Diverged(UnreadableHistory(instance.workflow_id, position, str(error)))
-    return instance.divergence
-
-
-def fail_attempt(instance: Instance, event: AttemptFailed) -> Result:
+def fail_attempt(instance: Instance, event: events.AttemptFailed) -> Result:
     """An attempt of a task failed: the next one is set for later, or the task has failed."""
     slot = _open(instance, event.position, TaskSlot)
     if slot is None or slot.next_at or event.attempt != slot.attempt:
         return False
-    slot.attempts.append(event)
+    slot.attempts += (event,)
     if event.retry_in is None:
         fail(instance, slot, lambda: task_failed(slot))
     elif event.retry_in <= 0:
@@ -171,7 +159,6 @@ def next_attempt(instance: Instance, slot: TaskSlot) -> None:
     """Send the task once more."""
     slot.next_at = 0
     slot.attempt += 1
-    slot.stack = None
     instance.draft.send(NextAttempt(slot.position, slot.attempt, slot.uncounted), slot)
 
 
@@ -181,15 +168,15 @@ def task_failed(slot: TaskSlot) -> TaskFailed:
         Attempt(one.attempt, rebuild(one.error), one.worker, one.began, one.ended) for one in slot.attempts
     )
     last = slot.attempts[-1]
-    lost = last.error.type.endswith(":WorkerLost")
+    lost = last.error.type == "dsl.errors:WorkerLost"
     kind = TaskTimedOut if last.timed_out else WorkerLost if lost else TaskFailed
     return kind(slot.label, attempts[-1].error, attempts)
 
 
-def fire(instance: Instance, event: TimerFired) -> Result:
+def fire(instance: Instance, event: events.TimerFired) -> Result:
     """A timer is due: the workflow's own, a retry's, or the run's limit."""
     if event.position == RUN_TIMEOUT:
-        if instance.ended:
+        if instance.ended or event.attempt != instance.generation:
             return False
         run_timed_out(instance)
         return True
@@ -204,42 +191,45 @@ def fire(instance: Instance, event: TimerFired) -> Result:
     return False
 
 
-def take_signal(instance: Instance, event: SignalReceived) -> Result:
-    """A signal came: for who waits longest, else into the mailbox."""
+def take_signal(instance: Instance, event: events.SignalReceived) -> Result:
+    """A signal came: for who waits longest, else into the mailbox. A failed run keeps it for a retry."""
     if event.id in instance.senders:
         return False
     if instance.ended and instance.status != FAILED:
         return _finished(instance)
     waiting = instance.receivers.get(event.channel)
-    slot = waiting[0] if waiting else None
-    try:
-        value = _signal_value(instance, event, slot)
-    except DecodeError as error:
+    value, error = _signal_value(instance, event, waiting[0].decode if waiting else None)
+    if error is not None:
         if instance.draft.recorded is not None:
-            raise _unreadable(instance, slot.position if slot else event.channel, error) from None
+            raise instance.unreadable(waiting[0].position if waiting else event.channel, error)
         return Refusal("refused", error)
     remember(instance, event.id)
-    if slot is None or waiting is None:
-        instance.mailboxes.setdefault(event.channel, []).append(Signal(event.id, event.channel, event.value))
-    else:
-        waiting.pop(0)
+    if waiting:
+        slot = waiting.pop(0)
         instance.draft.settled.append(slot.position)
         complete(instance, slot, value)
+    else:
+        instance.mailboxes.setdefault(event.channel, []).append(
+            events.Signal(event.id, event.channel, event.value)
+        )
     return True
 
 
-def _signal_value(instance: Instance, event: SignalReceived, slot: ReceiveSlot | None) -> Any:
-    if slot is not None:
-        return slot.decode(event.value)
+def _signal_value(
+    instance: Instance, event: events.SignalReceived, decode: Callable[[Any], Any] | None
+) -> tuple[Any, Exception | None]:
+    """The signal as who waits for it, or else its channel, declares it; or why it is refused."""
+    program = instance.program
+    if decode is not None:
+        return decoded(decode, event.value)
     if instance.draft.recorded is not None:
-        return None
-    channels = instance.program.channels
-    if event.channel in channels:
-        instance.surroundings.codec.decoder(channels[event.channel].type)(event.value)
-    elif channels or instance.state is not None:
-        known = ", ".join(sorted(channels)) or "none"
-        raise DecodeError(f"{instance.program.name} has no channel {event.channel!r} (it has: {known})")
-    return None
+        return None, None  # it was good enough then; whoever receives it decodes it
+    if event.channel in program.channels:
+        return decoded(instance.surroundings.codec.decoder(program.channels[event.channel].type), event.value)
+    if not program.is_class:
+        return None, None  # channels of modules are not known here
+    known = ", ".join(sorted(program.channels)) or "none"
+    return None, DecodeError(f"{program.name} has no channel {event.channel!r} (it has: {known})")
 
 
 def remember(instance: Instance, event_id: str) -> None:
@@ -249,54 +239,48 @@ def remember(instance: Instance, event_id: str) -> None:
         del instance.senders[next(iter(instance.senders))]
 
 
-def call_method(instance: Instance, event: MethodCalled) -> Result:
+def call_method(instance: Instance, event: events.MethodCalled) -> Result:
     """A method is called: it runs beside the others."""
     if event.id in instance.senders:
         return False
     if instance.ended:
         return _finished(instance)
-    definition = instance.program.member(event.method)
     try:
-        if definition is None or definition.kind != "method":
-            _called(instance, None, event.method, event.arguments)
-        else:
-            instance.surroundings.codec.signature(definition).decode_arguments(event.arguments)
+        _described(instance, event.method, event.arguments)
     except Exception as error:
-        if instance.draft.recorded is not None:
-            raise _unreadable(instance, event.method, error) from None
         return Refusal("refused", error)
     remember(instance, event.id)
-    ordinal = instance.method_count
-    method = MethodRun(ordinal, event.method, event.id, event.caller, event.reply_to, instance.at)
-    _begin(instance, method, definition, event.arguments)
+    _begin(instance, event.method, event.id, event)
     return True
 
 
-def request_cancel(instance: Instance, event: CancelRequested) -> Result:
-    """The whole instance, or one call of it, is to be cancelled."""
-    if event.id in instance.senders:
+def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
+    """The whole instance, or one call of it, is to be cancelled: its methods, and their branches, once."""
+    if event.id in instance.senders or event.run not in ("", instance.run):
         return False
     if instance.ended:
         return _finished(instance)
-    methods = [one for one in instance.methods.values() if not event.call_id or one.call_id == event.call_id]
-    if not methods or (instance.cancelling and not event.call_id):
+    methods = [
+        one for one in instance.methods.values() if not one.cancelling and event.call_id in ("", one.call_id)
+    ]
+    if not methods:
         return False
     remember(instance, event.id)
-    if not event.call_id:
-        instance.cancelling = True
+    for method in methods:
+        method.cancelling = True
     for branch in list(instance.branches.values()):
         if branch.method in methods:
             cancel_branch(instance, branch)
     return True
 
 
-def take_answer(instance: Instance, event: Answered) -> Result:
+def take_answer(instance: Instance, event: events.Answered) -> Result:
     """A child, or a method called on an instance, answered."""
     slot = _open(instance, event.position, RemoteSlot)
     if slot is None:
         return False
     if event.status == "completed":
-        _answer(instance, slot, slot.decode, event.value)
+        _answer(instance, slot, event.value)
     elif event.status == "cancelled":
         settle(instance, slot, CANCELLED)
     else:
@@ -304,7 +288,7 @@ def take_answer(instance: Instance, event: Answered) -> Result:
     return True
 
 
-def remote_error(event: Answered, slot: RemoteSlot) -> BaseException:
+def remote_error(event: events.Answered, slot: RemoteSlot) -> BaseException:
     """What somebody sees who awaits a child or a call that did not complete."""
     workflow, workflow_id = slot.issued.workflow, slot.issued.workflow_id
     cause = rebuild(event.error) if event.error is not None else Exception("no reason was given")
@@ -313,9 +297,7 @@ def remote_error(event: Answered, slot: RemoteSlot) -> BaseException:
             return WorkflowTimedOut(workflow, workflow_id, cause)
         case "unknown":
             return UnknownWorkflow(workflow, workflow_id)
-        case "refused":
-            return cause
-        case "exists" | "finished":
+        case "exists" | "finished" | "refused":
             return cause
     return WorkflowFailed(workflow, workflow_id, cause)
 
@@ -332,7 +314,7 @@ def _finished(instance: Instance) -> Refusal:
 
 
 def _open(instance: Instance, position: str, kind: type[Any]) -> Any:
-    """The open slot at *position*; None when it has its answer. Raises `Diverged` when it was never issued."""
+    """The open slot at *position*; None when it has its answer. Raises `Diverged` if it was never issued."""
     slot = instance.open.get(position)
     if isinstance(slot, kind):
         return slot
@@ -342,22 +324,26 @@ def _open(instance: Instance, position: str, kind: type[Any]) -> Any:
 
 def _issued_before(instance: Instance, position: str) -> None:
     """Raises `Diverged` when this history never issued *position*."""
-    path, _, number = position.partition("~")[0].rpartition(".")
+    known = position.partition("~")[0]
+    path, _, number = known.rpartition(".")
     branch = instance.branches.get(path)
     count = branch.counter if branch is not None else instance.counters.get(path, 0)
-    if not number.isdigit() or int(number) >= count:
-        problem = Bug(f"{instance.workflow_id}: an answer came for position {position}, which was never issued")
+    if known not in instance.voided and not (number.isdecimal() and int(number) < count):
+        problem = Bug(
+            f"{instance.workflow_id}: an answer came for position {position}, which was never issued"
+        )
         instance.divergence = Diverged(problem)
         raise instance.divergence
 
 
 ARRIVE: dict[type, Callable[[Instance, Any], Result]] = {
-    Started: start,
-    TaskCompleted: complete_task,
-    AttemptFailed: fail_attempt,
-    TimerFired: fire,
-    SignalReceived: take_signal,
-    MethodCalled: call_method,
-    CancelRequested: request_cancel,
-    Answered: take_answer,
+    events.Started: start,
+    events.TaskCompleted: complete_task,
+    events.AttemptFailed: fail_attempt,
+    events.TimerFired: fire,
+    events.SignalReceived: take_signal,
+    events.MethodCalled: call_method,
+    events.CancelRequested: request_cancel,
+    events.Answered: take_answer,
 }
+"""What each kind of event does; `Retried` is `replaying.retry`'s."""

@@ -2,95 +2,103 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from infinitic.engine.slots import BranchSlot, Slot
+from msgspec import Struct
+
+from dsl.commands import Combinator
+from infinitic.engine.slots import Slot
 from infinitic.events import Caller, Frame
 
 INSIDE = ("dsl.", "infinitic.")
 
 
-class Branch:
-    """One generator or coroutine that runs inside an instance, and counts its own commands.
-
-    *undos* counts the compensations under way: the branch settles only after them; *undoes* is whose undos it runs.
-    """
-
-    __slots__ = (
-        "cancelling",
-        "counter",
-        "generator",
-        "method",
-        "outcome",
-        "path",
-        "prefix",
-        "random",
-        "shielded",
-        "slot",
-        "undoes",
-        "undos",
-        "waiting",
-    )
-
-    def __init__(self, path: str, generator: Any, method: MethodRun, since: int) -> None:
-        self.path = path
-        self.prefix = path + "."
-        self.counter = 0
-        self.generator = generator
-        self.method = method
-        self.slot = BranchSlot(self, since)
-        self.waiting: Slot | None = None
-        self.cancelling = False
-        self.shielded = False
-        self.undos = 0
-        self.undoes: Branch | None = None
-        self.outcome: Callable[[], None] | None = None
-        self.random: random.Random | None = None
-
-    def chance(self, run: str) -> random.Random:
-        """The branch's own source of random numbers, seeded by run and path."""
-        if self.random is None:
-            self.random = random.Random(f"{run}/{self.path}")
-        return self.random
-
-
-class MethodRun:
+class MethodRun(Struct, eq=False):
     """One method of an instance that runs, and who is to be told how it ends."""
 
-    __slots__ = ("branch", "call_id", "caller", "name", "ordinal", "reply_to", "started")
+    ordinal: int
+    name: str
+    call_id: str
+    caller: Caller | None
+    reply_to: str
+    branch: Any = None  # the Branch that its own code runs in
+    cancelling: bool = False
 
-    def __init__(
-        self, ordinal: int, name: str, call_id: str, caller: Caller | None, reply_to: str, started: int
-    ) -> None:
-        self.ordinal = ordinal
-        self.name = name
-        self.call_id = call_id
-        self.caller = caller
-        self.reply_to = reply_to
-        self.started = started
-        self.branch: Branch | None = None
+
+class Branch(Slot, kw_only=True):
+    """One generator or coroutine that runs inside an instance; it is the slot of its own answer.
+
+    While the cleanup of other branches *held* it (undos, cancelled branches), it does not settle: *holds* are those
+    that wait for this one, *outcome* is what it settles with in the end. *fatal* is the error of a wrong yield.
+    """
+
+    generator: Any
+    method: MethodRun
+    prefix: str
+    counter: int = 0  # of commands
+    waiting: Slot | None = None
+    cancelling: bool = False
+    shielded: bool = False
+    held: int = 0
+    holds: tuple[Branch, ...] = ()
+    outcome: tuple[str, Any, BaseException | None] | None = None  # status, value, error
+    fatal: BaseException | None = None
+    chance: random.Random | None = None
+    stack: tuple[Frame, ...] | None = None
+
+    kind: ClassVar[str] = "branch"
+
+    def place(self) -> str:
+        """The position of the next command."""
+        number = self.counter
+        self.counter = number + 1
+        return f"{self.prefix}{number}"
+
+    def random(self, run: str) -> random.Random:
+        """The branch's own source of random numbers, seeded by run and path."""
+        if self.chance is None:
+            self.chance = random.Random(f"{run}/{self.position}")
+        return self.chance
+
+
+def is_fresh(flow: Any) -> bool:
+    """Whether a generator or coroutine has not been started yet."""
+    if inspect.iscoroutine(flow):
+        return inspect.getcoroutinestate(flow) == inspect.CORO_CREATED
+    return not inspect.isgenerator(flow) or inspect.getgeneratorstate(flow) == inspect.GEN_CREATED
+
+
+def is_running(flow: Any) -> bool:
+    """Whether a generator or coroutine is executing just now."""
+    return bool(getattr(flow, "gi_running", False) or getattr(flow, "cr_running", False))
+
+
+def discard(value: Any) -> None:
+    """Close coroutines in what was yielded in vain, which would else complain that nobody awaited them."""
+    if inspect.iscoroutine(value):
+        if is_fresh(value):
+            value.close()
+    elif isinstance(value, Combinator | list | tuple | set):
+        for one in value.items if isinstance(value, Combinator) else value:
+            discard(one)
+
+
+def chain_of(generator: Any) -> list[Any]:
+    """The generator and those that it delegates to by `yield from` or `await`, while they are suspended."""
+    chain = []
+    while (getattr(generator, "gi_frame", None) or getattr(generator, "cr_frame", None)) is not None:
+        chain.append(generator)
+        generator = getattr(generator, "gi_yieldfrom", None) or getattr(generator, "cr_await", None)
+    return chain
 
 
 def stack_of(generator: Any, source: Callable[[str, int], str]) -> tuple[Frame, ...]:
-    """The lines at which a suspended generator or coroutine waits, outermost first, through every `yield from`."""
-    frames = []
-    while generator is not None:
-        frame = getattr(generator, "gi_frame", None) or getattr(generator, "cr_frame", None)
-        if frame is None:
-            break
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(INSIDE):
-            frames.append(frame_at(frame.f_code, frame.f_lineno, source))
-        generator = getattr(generator, "gi_yieldfrom", None) or getattr(generator, "cr_await", None)
-    return tuple(frames)
-
-
-def frame_at(code: Any, line: int, source: Callable[[str, int], str]) -> Frame:
-    """One line of a stack, with its source text."""
-    return Frame(code.co_filename, line, code.co_qualname if hasattr(code, "co_qualname") else code.co_name,
-                 source(code.co_filename, line))
+    """The lines where a suspended generator or coroutine waits, outermost first, through every `yield from`."""
+    frames = [getattr(one, "gi_frame", None) or one.cr_frame for one in chain_of(generator)]
+    return tuple(_frame(one, one.f_lineno, source) for one in frames if _is_users(one))
 
 
 def raised_stack(error: BaseException, source: Callable[[str, int], str]) -> tuple[Frame, ...]:
@@ -98,8 +106,16 @@ def raised_stack(error: BaseException, source: Callable[[str, int], str]) -> tup
     frames = []
     traceback = error.__traceback__
     while traceback is not None:
-        frame = traceback.tb_frame
-        if not frame.f_globals.get("__name__", "").startswith(INSIDE):
-            frames.append(frame_at(frame.f_code, traceback.tb_lineno, source))
+        if _is_users(traceback.tb_frame):
+            frames.append(_frame(traceback.tb_frame, traceback.tb_lineno, source))
         traceback = traceback.tb_next
     return tuple(frames[-30:])
+
+
+def _is_users(frame: Any) -> bool:
+    return not frame.f_globals.get("__name__", "").startswith(INSIDE)
+
+
+def _frame(frame: Any, line: int, source: Callable[[str, int], str]) -> Frame:
+    code = frame.f_code
+    return Frame(code.co_filename, line, code.co_qualname, source(code.co_filename, line))

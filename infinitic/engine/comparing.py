@@ -1,118 +1,125 @@
-"""Comparing what code asks for on replay with what history says: kind, name, position, arguments, nothing missing."""
+"""Comparing what code asks for on replay with history: kind, name, position, arguments, nothing missing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from dsl.commands import described
+from infinitic import history
 from infinitic.engine.branches import Branch, stack_of
 from infinitic.engine.instance import Diverged, Instance
+from infinitic.engine.slots import task_label
 from infinitic.errors import NonDeterminismError
-from infinitic.history import (
-    AnyIssued,
-    CallIssued,
-    ChildIssued,
-    ContinueIssued,
-    InlineIssued,
-    Issued,
-    ReceiveIssued,
-    SignalIssued,
-    TaskIssued,
-    TimerIssued,
-)
-
-I = TypeVar("I", bound=Issued)  # noqa: E741  # the one letter that says it
+from infinitic.serialization import canonical
 
 WRAPPED = b'{"$codec"'
+ARGUMENTS, NOTHING = attrgetter("arguments"), None
 
 
-def recorded_command(instance: Instance, branch: Branch, kind: type[I], position: str, command: Any) -> I:
-    """The next command of the recorded turn, which must be of this kind and at this position. Raises `Diverged`."""
+class Kind(NamedTuple):
+    """What of a recorded command must agree, beside its position; what it carries; what people call it."""
+
+    identity: Callable[[Any], Any]
+    payload: Callable[[Any], Any] | None
+    label: Callable[[Any], str]
+
+
+def _timer(one: Any) -> str:
+    return f"sleep({one.delay / 1_000_000:g} s)" if one.delay is not None else "sleep_until(…)"
+
+
+KINDS: dict[type, Kind] = {
+    history.TaskIssued: Kind(attrgetter("service", "name"), ARGUMENTS, task_label),
+    history.TimerIssued: Kind(lambda one: (one.delay, one.delay is None and one.due), NOTHING, _timer),
+    history.ChildIssued: Kind(attrgetter("workflow", "method"), ARGUMENTS, attrgetter("workflow")),
+    history.CallIssued: Kind(
+        attrgetter("workflow", "method", "workflow_id"), ARGUMENTS, "{0.workflow}.{0.method}".format
+    ),
+    history.SignalIssued: Kind(
+        attrgetter("workflow", "channel", "workflow_id"), attrgetter("value"), "{0.channel}.send".format
+    ),
+    history.ReceiveIssued: Kind(attrgetter("channel", "signal"), NOTHING, "{0.channel}.receive()".format),
+    history.InlineIssued: Kind(attrgetter("name"), NOTHING, "inline({0.name})".format),
+    history.ContinueIssued: Kind(
+        attrgetter("workflow", "method"), ARGUMENTS, "continue_as_new {0.workflow}".format
+    ),
+}
+
+
+def same(recorded: Any, asked: Any, declared: Any) -> bool:
+    """Whether code asks for what history recorded, wherever it is; *declared* is the type of the payload."""
+    kind = KINDS[type(asked)]
+    if type(recorded) is not type(asked) or kind.identity(recorded) != kind.identity(asked):
+        return False
+    if kind.payload is None:
+        return True
+    if recorded.failure is not None or asked.failure is not None:
+        return recorded.failure is not None  # it failed then, and that is what replay goes by
+    if isinstance(asked, history.ChildIssued) and asked.workflow_id not in ("", recorded.workflow_id):
+        return False
+    return same_payload(bytes(kind.payload(recorded)), bytes(kind.payload(asked)), declared)
+
+
+def same_payload(recorded: bytes, asked: bytes, declared: Any) -> bool:
+    """Whether two payloads mean the same to today's type; pickled ones are not compared."""
+    if recorded == asked or recorded.startswith(WRAPPED) or asked.startswith(WRAPPED):
+        return True
+    known = canonical(recorded, declared)
+    return known is not None and known == canonical(asked, declared)
+
+
+def next_recorded(instance: Instance, branch: Branch, asked: Any, declared: Any, command: Any) -> Any:
+    """The next command of the recorded turn, which must be the one that is *asked* for. Raises `Diverged`."""
     draft = instance.draft
     assert draft.recorded is not None
     commands = draft.recorded.commands
     issued = commands[draft.taken] if draft.taken < len(commands) else None
-    if type(issued) is not kind or issued.position != position:
-        raise diverged(instance, branch, position, issued, command)
+    if issued is None or issued.position != asked.position or not same(issued, asked, declared):
+        raise diverged(instance, branch, asked.position, issued, described(command))
     draft.taken += 1
     return issued
-
-
-def same_arguments(recorded: bytes, asked: bytes, canonical: Callable[[bytes], bytes | None]) -> bool:
-    """Whether two encoded arguments mean the same to today's types; pickled ones are not compared."""
-    if recorded == asked:
-        return True
-    if recorded.startswith(WRAPPED) or asked.startswith(WRAPPED):
-        return True
-    return _canonical(recorded, canonical) == _canonical(asked, canonical)
-
-
-def _canonical(data: bytes, canonical: Callable[[bytes], bytes | None]) -> bytes | None:
-    try:
-        return canonical(data)
-    except Exception:  # today's types cannot read it: then the bytes alone decide
-        return data
 
 
 def check_all_taken(instance: Instance) -> None:
     """Raises `Diverged` when the recorded turn holds commands that the code did not ask for."""
     draft = instance.draft
-    assert draft.recorded is not None
-    commands = draft.recorded.commands
-    if draft.taken < len(commands):
-        missing = commands[draft.taken]
-        raise diverged(instance, _likeliest(instance, missing.position), missing.position, missing, None)
-
-
-def _likeliest(instance: Instance, position: str) -> Branch | None:
-    """The branch that should have asked for *position*."""
-    return instance.branches.get(position.rpartition(".")[0])
+    if draft.recorded is not None and draft.taken < len(draft.recorded.commands):
+        missing = draft.recorded.commands[draft.taken]
+        likely = instance.branches.get(missing.position.rpartition(".")[0])
+        raise diverged(instance, likely, missing.position, missing, "nothing more")
 
 
 def diverged(
-    instance: Instance, branch: Branch | None, position: str, issued: AnyIssued | Issued | None, command: Any
+    instance: Instance, branch: Branch | None, position: str, issued: Any, replayed: str
 ) -> Diverged:
-    """The error for history saying *issued* (None: nothing) where the code asks for *command* (None: nothing)."""
-    stack = stack_of(branch.generator, instance.surroundings.source) if branch is not None else ()
-    definition = instance.program.definition
-    code = getattr(getattr(definition, "fn", None), "__code__", None)
-    file = stack[-1].file if stack else code.co_filename if code is not None else getattr(definition, "__module__", "?")
-    line = stack[-1].line if stack else code.co_firstlineno if code is not None else 0
-    error = NonDeterminismError(
-        workflow_id=instance.workflow_id,
-        position=position,
-        recorded=shown(issued) if issued is not None else "nothing more",
-        replayed=described(command) if command is not None else "nothing more",
-        file=file,
-        line=line,
+    """The error for history saying *issued* (None: nothing) where the code now does what *replayed* says."""
+    recorded = "nothing more" if issued is None else shown(issued)
+    if issued is not None and issued.position != position:
+        recorded += f" at {issued.position}"
+    place = place_of(instance, branch)
+    instance.divergence = Diverged(
+        NonDeterminismError(instance.workflow_id, position, recorded, replayed, *place)
     )
-    instance.divergence = Diverged(error)
     return instance.divergence
 
 
-def shown(issued: AnyIssued | Issued) -> str:
+def place_of(instance: Instance, branch: Branch | None) -> tuple[str, int]:
+    """The file and line where the branch is; the definition's when it is nowhere."""
+    stack = stack_of(branch.generator, instance.surroundings.source) if branch is not None else ()
+    if stack:
+        return stack[-1].file, stack[-1].line
+    method = branch.method.name if branch is not None else instance.started.method if instance.started else ""
+    definition = instance.program.member(method)
+    code = getattr(definition.fn, "__code__", None) if definition is not None else None
+    return (code.co_filename, code.co_firstlineno) if code is not None else (instance.program.name, 0)
+
+
+def shown(issued: Any) -> str:
     """A recorded command, for people."""
-    match issued:
-        case TaskIssued():
-            label = issued.name if issued.name == issued.service else f"{issued.service}.{issued.name}"
-            return f"{label}({_short(issued.arguments)})"
-        case TimerIssued():
-            return f"sleep({issued.delay / 1_000_000:g} s)" if issued.delay is not None else "sleep_until(…)"
-        case ChildIssued() | ContinueIssued():
-            what = "continue_as_new " if isinstance(issued, ContinueIssued) else ""
-            return f"{what}{issued.workflow}({_short(issued.arguments)})"
-        case CallIssued():
-            return f"{issued.workflow}.{issued.method}({_short(issued.arguments)})"
-        case SignalIssued():
-            return f"{issued.channel}.send({_short(issued.value)})"
-        case ReceiveIssued():
-            return f"{issued.channel}.receive()"
-        case InlineIssued():
-            return f"inline({issued.name})"
-    return type(issued).__name__
-
-
-def _short(data: Any) -> str:
-    text = bytes(data).decode(errors="replace")
-    return text if len(text) <= 80 else text[:79] + "…"
+    kind = KINDS[type(issued)]
+    if kind.payload is None:
+        return kind.label(issued)
+    text = bytes(kind.payload(issued)).decode(errors="replace")
+    return f"{kind.label(issued)}({text if len(text) <= 80 else text[:79] + '…'})"

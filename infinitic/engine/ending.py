@@ -2,88 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Raw
 
-from infinitic.engine.branches import Branch, MethodRun, raised_stack
-from infinitic.engine.instance import CALLS, Instance
-from infinitic.engine.settling import complete, fail, settle
-from infinitic.engine.slots import CANCELLED as SLOT_CANCELLED
-from infinitic.engine.slots import RemoteSlot, TaskSlot
-from infinitic.events import NULL, ErrorValue, Started
+from infinitic.engine.branches import Branch, MethodRun, chain_of, discard, is_running, raised_stack
+from infinitic.engine.instance import CALLS, EVICTING, FAILURES, Instance
+from infinitic.engine.settling import fail, interrupt, settle, unseen
+from infinitic.engine.slots import RUNNING, RemoteSlot, TaskSlot
+from infinitic.events import NULL, ErrorValue
 from infinitic.history import Answer, Cancellation, End
 from infinitic.records import CANCELLED, COMPLETED, CONTINUED, FAILED, CallRecord
 from infinitic.serialization import error_value
 
+ATTEMPTS = 1_000
 
-def branch_ended(instance: Instance, branch: Branch, finish: Callable[[], None]) -> None:
-    """The branch's code is over; *finish* settles it, once its compensations are done."""
+
+def branch_ended(
+    instance: Instance, branch: Branch, status: str, value: Any = None, error: BaseException | None = None
+) -> None:
+    """The branch's code is over: it returned *value* or raised *error*. It settles once no cleanup holds it.
+
+    The error of a wrong yield is that of its method as well, whatever the method is at.
+    """
+    main = branch.method.branch
+    if main is branch and status == COMPLETED:
+        try:
+            value = Raw(instance.surroundings.codec.encode(value))
+        except Exception as unfit:
+            status, error = FAILED, unfit
     branch.waiting = None
-    if branch.undos:
-        branch.outcome = finish
-        return
-    instance.branches.pop(branch.path, None)
-    instance.counters[branch.path] = branch.counter
-    finish()
-    if branch.undoes is not None:
-        _undone(instance, branch.undoes)
+    branch.outcome = (status, value, error)
+    if not branch.held:
+        _finish(instance, branch, status, value, error)
+    if branch.fatal is not None and main.fatal is None:
+        main.fatal = branch.fatal
+        interrupt(instance, main)
 
 
-def _undone(instance: Instance, branch: Branch) -> None:
-    branch.undos -= 1
-    if branch.outcome is not None and not branch.undos:
-        branch_ended(instance, branch, branch.outcome)
-
-
-def branch_returned(instance: Instance, branch: Branch, value: Any) -> None:
-    """The branch's code returned *value*."""
+def _finish(instance: Instance, branch: Branch, status: str, value: Any, error: BaseException | None) -> None:
     method = branch.method
-    if method.branch is not branch:
-        branch_ended(instance, branch, lambda: complete(instance, branch.slot, value))
-        return
-    try:
-        data = Raw(instance.surroundings.codec.encode(value))
-    except Exception as error:
-        branch_raised(instance, branch, error)
-        return
-    branch_ended(instance, branch, lambda: method_ended(instance, method, COMPLETED, data, None))
-
-
-def branch_raised(instance: Instance, branch: Branch, error: BaseException) -> None:
-    """The branch's code raised *error*."""
-    method = branch.method
-    if method.branch is not branch:
+    del instance.branches[branch.position]
+    instance.counters[branch.position] = branch.counter
+    if method.branch is branch:
+        branch.status = status
+        del instance.methods[method.ordinal]
+        stack = raised_stack(error, instance.surroundings.source) if error is not None else ()
+        told = error_value(error, stack=stack) if error is not None else None
+        method_ended(instance, method, status, value if told is None and value is not None else NULL, told)
+    elif error is not None:
         traceback = error.__traceback__
-        branch_ended(
-            instance, branch, lambda: fail(instance, branch.slot, lambda: error.with_traceback(traceback))
-        )
-        return
-    stack = raised_stack(error, instance.surroundings.source)
-    branch_ended(
-        instance, branch, lambda: method_ended(instance, method, FAILED, NULL, error_value(error, stack=stack))
-    )
-
-
-def branch_cancelled(instance: Instance, branch: Branch) -> None:
-    """The branch's code let `Cancelled` through."""
-    method = branch.method
-    if method.branch is not branch:
-        branch_ended(instance, branch, lambda: settle(instance, branch.slot, SLOT_CANCELLED))
-        return
-    branch_ended(instance, branch, lambda: method_ended(instance, method, CANCELLED, NULL, None))
+        fail(instance, branch, lambda: error.with_traceback(traceback))
+    else:
+        branch.value = value
+        settle(instance, branch, status)
+    for holder in branch.holds:
+        holder.held -= 1
+        if holder.outcome is not None and holder.status == RUNNING and not holder.held:
+            _finish(instance, holder, *holder.outcome)
 
 
 def method_ended(
-    instance: Instance, method: MethodRun, status: str, value: Raw, error: ErrorValue | None
+    instance: Instance, method: MethodRun, status: str, value: Raw = NULL, error: ErrorValue | None = None
 ) -> None:
     """A method ended: its caller is told; the run ends with its last method, or when its first one fails."""
-    instance.methods.pop(method.ordinal, None)
     answer(instance, method, status, value, error)
     if method.ordinal == 0 and status == FAILED:
         end_run(instance, End(FAILED, error=error))
-    elif not instance.methods and not instance.ended:
+    elif not instance.methods:
         main = instance.calls[""]
         end_run(instance, End(main.status, main.value, main.error))
 
@@ -91,103 +78,81 @@ def method_ended(
 def answer(
     instance: Instance, method: MethodRun, status: str, value: Raw = NULL, error: ErrorValue | None = None
 ) -> None:
-    """Tell whoever called the method, and remember it for those who ask again."""
-    call_id = "" if method.ordinal == 0 else method.call_id
-    record_call(instance, CallRecord(call_id, method.name, status, value, error))
+    """Tell whoever called the method. For those who ask again, the run's own and the last hundred are kept."""
+    call_id = method.call_id if method.ordinal else ""
+    instance.calls[call_id] = CallRecord(call_id, method.name, status, value, error)
+    if len(instance.calls) > CALLS + 1:
+        del instance.calls[next(key for key in instance.calls if key)]
     if method.caller is not None or method.reply_to:
         instance.draft.sends.append(Answer(call_id, status, value, error, method.caller, method.reply_to))
 
 
-def record_call(instance: Instance, record: CallRecord) -> None:
-    """Remember how a call ended: the run's own always, of the others the last hundred."""
-    instance.calls[record.call_id] = record
-    if len(instance.calls) > CALLS + 1:
-        del instance.calls[next(key for key in instance.calls if key)]
-
-
 def end_run(instance: Instance, end: End) -> None:
-    """The run is over: what still runs is dropped, who still waits is told, what is open is cancelled or runs on."""
-    instance.status = end.status
-    instance.end = end
-    instance.ended_at = instance.at
-    for method in list(instance.methods.values()):
+    """The run is over: what runs is dropped, who waits is told, what is open is cancelled or runs on."""
+    instance.status, instance.end, instance.ended_at = end.status, end, instance.at
+    for method in instance.methods.values():
         answer(instance, method, FAILED if end.status == FAILED else CANCELLED, NULL, end.error)
     instance.methods.clear()
-    drop_branches(instance)
-    if end.status in (CANCELLED, CONTINUED):
-        cancel_open(instance)
-    keep_under_way(instance)
-
-
-def drop_branches(instance: Instance) -> None:
-    """Close all generators; what their cleanup asks for is ignored."""
     instance.ready.clear()
-    for branch in list(instance.branches.values()):
-        instance.counters[branch.path] = branch.counter
-    close_generators(instance)
+    close_branches(instance)
+    for slot in instance.unseen:
+        unseen(instance, slot)
+    instance.unseen.clear()
+    keep_under_way(instance, cancelled=end.status in (CANCELLED, CONTINUED))
+
+
+def close_branches(instance: Instance) -> None:
+    """Give up all branches: their generators are closed, and nothing of their cleanup has any effect."""
+    for branch in instance.branches.values():
+        instance.counters[branch.position] = branch.counter
+        close_quietly(instance, branch.generator)
     instance.branches.clear()
 
 
-def close_generators(instance: Instance) -> None:
-    """Close what is suspended, in a mode in which its cleanup can change nothing."""
-    mode, instance.mode = instance.mode, "evicting"
-    for branch in instance.branches.values():
-        if not getattr(branch.generator, "gi_running", getattr(branch.generator, "cr_running", False)):
-            close_quietly(branch.generator)
-    instance.mode = mode
+def close_quietly(instance: Instance, generator: Any) -> None:
+    """Close a generator or coroutine: whatever its cleanup yields, raises or asks for has no effect.
+
+    From the innermost out: one that delegates would leave half closed what yields in its cleanup.
+    """
+    mode, instance.mode = instance.mode, EVICTING
+    try:
+        for _ in range(ATTEMPTS):
+            chain = chain_of(generator)
+            if not chain or is_running(chain[-1]):
+                return
+            with suppress(*FAILURES):
+                discard(chain[-1].throw(GeneratorExit()))
+    finally:
+        instance.mode = mode
 
 
-def close_quietly(generator: Any) -> None:
-    """Close a generator or coroutine whatever its cleanup yields or raises."""
-    for _ in range(100):
-        try:
-            generator.close()
-        except RuntimeError:  # it yielded: go on closing
-            continue
-        except BaseException:
-            pass
-        return
-
-
-def cancel_open(instance: Instance) -> None:
-    """Cancel all tasks, children and calls that are under way."""
-    for slot in list(instance.open.values()):
-        if isinstance(slot, TaskSlot | RemoteSlot):
-            instance.draft.send(Cancellation(slot.position), slot)
+def keep_under_way(instance: Instance, cancelled: bool) -> None:
+    """Of what is open, tasks, children and calls run on, if they are not cancelled; of the timers, retries'."""
+    draft, slots = instance.draft, list(instance.open.values())
     instance.open.clear()
-
-
-def keep_under_way(instance: Instance) -> None:
-    """After the end only tasks, children and calls stay open; of the timers only those of retries."""
-    kept = {position: slot for position, slot in instance.open.items() if isinstance(slot, TaskSlot | RemoteSlot)}
-    instance.open = kept
     instance.receivers.clear()
-    draft = instance.draft
     draft.timers_cleared.clear()
-    draft.timers_set = {
-        slot.position: (slot.next_at, slot.attempt)
-        for slot in kept.values()
-        if isinstance(slot, TaskSlot) and slot.next_at
-    }
+    draft.timers_set.clear()
+    for slot in slots:
+        slot.observers.clear()
+        if not isinstance(slot, TaskSlot | RemoteSlot):
+            continue
+        if cancelled:
+            draft.send(Cancellation(slot.position), slot)
+            continue
+        instance.open[slot.position] = slot
+        if isinstance(slot, TaskSlot) and slot.next_at:
+            draft.timers_set[slot.position] = (slot.next_at, slot.attempt)
 
 
 def run_timed_out(instance: Instance) -> None:
-    """The run took longer than its timeout."""
+    """The run took longer than its timeout: it fails, unless its first method has ended before."""
     assert instance.started is not None
+    main = instance.calls.get("")
+    if main is not None:
+        end_run(instance, End(main.status, main.value, main.error))
+        return
     seconds = instance.started.timeout / 1_000_000
     error = error_value(TimeoutError(f"the run took longer than its timeout of {seconds:g} s"))
-    main = next((one for one in instance.methods.values() if one.ordinal == 0), None)
-    if main is not None:
-        instance.methods.pop(0)
-        answer(instance, main, "timed_out", NULL, error)
-    cancel_open(instance)
+    answer(instance, instance.methods.pop(0), "timed_out", NULL, error)
     end_run(instance, End(FAILED, error=error, timed_out=True))
-
-
-def continue_run(instance: Instance, started: Started) -> None:
-    """The run ends in favour of the next, which keeps its waiters."""
-    instance.methods.clear()
-    instance.draft.continued = started
-    end_run(instance, End(CONTINUED))
-
-

@@ -1,24 +1,26 @@
 """A live instance: suspended generators, the table of open slots, and the turn that is being made.
 
-Plain state; the modules beside this one move it. An instance is used by one thread at a time. It does no I/O and reads
-no clock: time and ids come with events.
+Plain state; the modules beside this one move it. An instance is used by one thread at a time. It does no I/O and
+reads no clock: time and ids come with events.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from msgspec import Raw
+from msgspec import Struct, field
 
+from dsl.errors import Cancelled
 from dsl.inlines import Inline
 from infinitic.engine.branches import Branch, MethodRun
 from infinitic.engine.programs import Program
 from infinitic.engine.slots import ReceiveSlot, Slot
-from infinitic.events import NULL, AnyEvent, ErrorValue, Signal, Started
+from infinitic.errors import UnreadableHistory
+from infinitic.events import ErrorValue, Signal, Started
 from infinitic.history import AnyIssued, AnySend, Cancellation, End, NextAttempt, RetryChild, Turn
 from infinitic.records import OPEN, RUNNING, CallRecord
+from infinitic.serialization import as_decode_error
 
 LIVE, REPLAY, QUERY, EVICTING = "live", "replay", "query", "evicting"
 
@@ -34,169 +36,120 @@ class Codec(Protocol):
     def signature(self, definition: Any) -> Any: ...
 
 
-def _no_source(file: str, line: int) -> str:
-    return ""
+class Signatures(dict[Any, Any]):
+    """The signatures of definitions, made at first use."""
 
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
 
-def _call(command: Inline[Any]) -> Any:
-    return command.fn(*command.args, **command.kwargs)
+    def __missing__(self, definition: Any) -> Any:
+        return self.setdefault(definition, self.codec.signature(definition))
 
 
 class Surroundings:
-    """What the outside lends to instances: the payload codec, source lines, and how to run an inline function.
+    """What the outside lends to instances: the payload codec, source lines, how to run an inline function.
 
     *limit* is how many bytes the arguments of one command may have, 0 for any.
     """
 
-    __slots__ = ("codec", "limit", "run_inline", "source")
+    __slots__ = ("codec", "limit", "run_inline", "signatures", "source")
 
     def __init__(
         self,
         codec: Codec,
-        source: Callable[[str, int], str] = _no_source,
-        run_inline: Callable[[Inline[Any]], Any] = _call,
+        source: Callable[[str, int], str] = lambda file, line: "",
+        run_inline: Callable[[Inline[Any]], Any] = lambda inline: inline.fn(*inline.args, **inline.kwargs),
         limit: int = 0,
     ) -> None:
-        self.codec = codec
-        self.limit = limit
-        self.source = source
-        self.run_inline = run_inline
+        self.codec, self.signatures = codec, Signatures(codec)
+        self.source, self.run_inline, self.limit = source, run_inline, limit
 
 
-class LogLine:
+class LogLine(Struct, frozen=True):
     """One line that workflow code logged in the present turn."""
 
-    __slots__ = ("args", "extra", "level", "message")
+    level: int
+    message: str
+    args: tuple[Any, ...]
+    extra: dict[str, Any]
 
-    def __init__(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None:
-        self.level, self.message, self.args, self.extra = level, message, args, extra
 
+class Draft(Struct, eq=False):
+    """The turn that is being made. On replay *recorded* is history's, and *taken* how many of its commands came."""
 
-class Draft:
-    """The turn that is being made: what was issued and sent, and on replay what the recorded one says."""
-
-    __slots__ = (
-        "commands",
-        "continued",
-        "logs",
-        "recorded",
-        "refused",
-        "sends",
-        "settled",
-        "slots",
-        "taken",
-        "timers_cleared",
-        "timers_set",
-        "unawaited",
-    )
-
-    def __init__(self, recorded: Turn | None = None) -> None:
-        self.recorded = recorded
-        self.taken = 0
-        self.commands: list[AnyIssued] = []
-        self.sends: list[AnySend] = []
-        self.slots: dict[str, Slot] = {}  # by position, of what was sent again or cancelled
-        self.settled: list[str] = []
-        self.refused: ErrorValue | None = None
-        self.timers_set: dict[str, tuple[int, int]] = {}  # position → (due, attempt)
-        self.timers_cleared: list[str] = []
-        self.continued: Started | None = None
-        self.logs: list[LogLine] = []
-        self.unawaited: list[tuple[str, BaseException]] = []
+    recorded: Turn | None = None
+    taken: int = 0
+    commands: list[AnyIssued] = []
+    sends: list[AnySend] = []
+    slots: dict[str, Slot] = {}  # by position, of what was sent again or cancelled
+    settled: list[str] = []
+    refused: ErrorValue | None = None
+    timers_set: dict[str, tuple[int, int]] = {}  # position → (due, attempt)
+    timers_cleared: list[str] = []
+    continued: Started | None = None
+    logs: list[LogLine] = []
+    unawaited: list[tuple[str, BaseException]] = []  # failures that nobody looked at until the run ended
 
     def send(self, send: NextAttempt | Cancellation | RetryChild, slot: Slot) -> None:
         """Send something about the command of *slot*."""
         self.sends.append(send)
         self.slots[slot.position] = slot
 
+    def clear_timer(self, position: str) -> None:
+        """The timer at *position* is no longer wanted."""
+        if self.timers_set.pop(position, None) is None:
+            self.timers_cleared.append(position)
 
-class Instance:
+
+class Instance(Struct, eq=False):
     """One run of an instance, alive. It is made empty; its first event is a `Started`."""
 
-    __slots__ = (
-        "at",
-        "began",
-        "branches",
-        "calls",
-        "cancelling",
-        "counters",
-        "current",
-        "divergence",
-        "draft",
-        "end",
-        "ended_at",
-        "failed_event",
-        "failed_turn",
-        "generation",
-        "late",
-        "mailboxes",
-        "main_value",
-        "method_count",
-        "methods",
-        "mode",
-        "open",
-        "program",
-        "ready",
-        "receivers",
-        "run",
-        "senders",
-        "started",
-        "state",
-        "status",
-        "surroundings",
-        "turns",
-        "voided",
-        "workflow_id",
-    )
-
-    def __init__(self, program: Program, workflow_id: str, surroundings: Surroundings) -> None:
-        self.program = program
-        self.workflow_id = workflow_id
-        self.surroundings = surroundings
-        self.started: Started | None = None
-        self.run = ""
-        self.state: Any = None
-        # history so far
-        self.at = 0
-        self.began = 0
-        self.turns = 0
-        self.status = RUNNING
-        self.end: End | None = None
-        self.ended_at = 0
-        self.main_value: Raw = NULL
-        self.cancelling = False
-        # what runs and what is waited for
-        self.methods: dict[int, MethodRun] = {}
-        self.method_count = 0
-        self.branches: dict[str, Branch] = {}
-        self.counters: dict[str, int] = {}  # of branches that have ended
-        self.open: dict[str, Slot] = {}
-        self.receivers: dict[str, list[ReceiveSlot]] = {}
-        self.mailboxes: dict[str, list[Signal]] = {}
-        self.senders: dict[str, None] = {}
-        self.calls: dict[str, CallRecord] = {}
-        # the turn that is being made
-        self.mode = LIVE
-        self.draft = Draft()
-        self.current: Branch | None = None
-        self.ready: deque[tuple[Branch, Slot | None]] = deque()
-        self.divergence: BaseException | None = None
-        # a failed run that may be retried
-        self.failed_turn = -1
-        self.failed_event: AnyEvent | None = None
-        self.late: list[AnyEvent] = []
-        self.generation = 0
-        self.voided: dict[str, AnyIssued] = {}
+    program: Program
+    workflow_id: str
+    surroundings: Surroundings
+    started: Started | None = None
+    run: str = ""
+    state: Any = None
+    # history so far
+    at: int = 0
+    began: int = 0
+    turns: int = 0
+    status: str = RUNNING
+    end: End | None = None
+    ended_at: int = 0
+    failed_turn: int = -1
+    # what runs and what is waited for
+    methods: dict[int, MethodRun] = {}
+    method_count: int = 0
+    branches: dict[str, Branch] = {}
+    counters: dict[str, int] = {}  # of branches that have ended
+    open: dict[str, Slot] = {}
+    receivers: dict[str, list[ReceiveSlot]] = {}
+    mailboxes: dict[str, list[Signal]] = {}
+    senders: dict[str, None] = {}
+    calls: dict[str, CallRecord] = {}
+    unseen: dict[Slot, None] = {}  # failures that nobody has awaited yet
+    # the turn that is being made
+    mode: str = LIVE
+    draft: Draft = field(default_factory=Draft)
+    current: Branch | None = None
+    ready: list[tuple[Branch, Slot | None]] = []
+    divergence: Diverged | None = None
+    # after a retry: the commands of failed turns by position, None once they are not to be carried on any more
+    generation: int = 0
+    voided: dict[str, AnyIssued | None] = {}
+    carried: list[str] = []
 
     @property
     def ended(self) -> bool:
         """Whether the run has ended."""
         return self.status not in OPEN
 
-    @property
-    def live(self) -> bool:
-        """Whether a new turn is being made, and not one of history applied again."""
-        return self.mode == LIVE
+    def unreadable(self, position: str, error: Exception) -> Diverged:
+        """To be raised when what history recorded at *position* is not what today's types say."""
+        problem = UnreadableHistory(self.workflow_id, position, str(as_decode_error(error)))
+        self.divergence = Diverged(problem)
+        return self.divergence
 
 
 class Diverged(BaseException):
@@ -207,10 +160,12 @@ class Diverged(BaseException):
         super().__init__(error)
 
 
-class Refusal:
+FAILURES = (Exception, Cancelled, SystemExit, GeneratorExit)
+"""What workflow code may raise as its own. Anything else passes through the engine: it is for the worker."""
+
+
+class Refusal(Struct, frozen=True, eq=False):
     """Why an event was turned away and nothing recorded: *status* is finished, unknown, exists or refused."""
 
-    __slots__ = ("error", "status")
-
-    def __init__(self, status: str, error: BaseException) -> None:
-        self.status, self.error = status, error
+    status: str
+    error: BaseException

@@ -11,15 +11,13 @@ from infinitic.engine.slots import COMPLETED, FAILED, JoinSlot, Slot
 RUN_ON, CANCEL = "run on", "cancel"
 
 
-def _copy_failure(join: JoinSlot, item: Slot) -> bool:
-    join.status = FAILED
-    join.fresh_error = item.error
+def _fails(join: JoinSlot, item: Slot) -> bool:
+    join.status, join.fresh_error = FAILED, item.error
     return True
 
 
-def _complete(join: JoinSlot, value: Any) -> bool:
-    join.status = COMPLETED
-    join.value = value
+def _completes(join: JoinSlot, value: Any) -> bool:
+    join.status, join.value = COMPLETED, value
     return True
 
 
@@ -27,33 +25,33 @@ def gather(join: JoinSlot, index: int) -> bool:
     """All answers, or the first failure."""
     if index >= 0:
         if join.items[index].status != COMPLETED:
-            return _copy_failure(join, join.items[index])
+            return _fails(join, join.items[index])
         join.left -= 1
-    return join.left == 0 and _complete(join, tuple(item.value for item in join.items))
+    return join.left == 0 and _completes(join, tuple(item.value for item in join.items))
 
 
 def first(join: JoinSlot, index: int) -> bool:
     """The first answer, or the last failure."""
     item = join.items[index]
     if item.status == COMPLETED:
-        return _complete(join, item.value)
+        return _completes(join, item.value)
     join.left -= 1
-    return join.left == 0 and _copy_failure(join, item)
+    return join.left == 0 and _fails(join, item)
 
 
 def race(join: JoinSlot, index: int) -> bool:
     """The first to settle, by name."""
     item = join.items[index]
-    if item.status != COMPLETED:
-        return _copy_failure(join, item)
-    return _complete(join, (join.names[index], item.value))
+    return (
+        _completes(join, (join.names[index], item.value)) if item.status == COMPLETED else _fails(join, item)
+    )
 
 
 def settle(join: JoinSlot, index: int) -> bool:
     """An outcome of each."""
     if index >= 0:
         join.left -= 1
-    return join.left == 0 and _complete(join, tuple(outcome(item) for item in join.items))
+    return join.left == 0 and _completes(join, tuple(outcome(item) for item in join.items))
 
 
 def outcome(item: Slot) -> Outcome[Any]:
@@ -65,7 +63,7 @@ def timeout(join: JoinSlot, index: int) -> bool:
     """The item's end, or a TimeoutError."""
     item = join.items[index]
     if index == 0:
-        return _complete(join, item.value) if item.status == COMPLETED else _copy_failure(join, item)
+        return _completes(join, item.value) if item.status == COMPLETED else _fails(join, item)
     join.status = FAILED
     join.fresh_error = lambda: TimeoutError("timeout() was first: what it waited for took longer")
     return True

@@ -7,34 +7,9 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from infinitic.events import (
-    Answered,
-    Caller,
-    CancelRequested,
-    ErrorValue,
-    Event,
-    MethodCalled,
-    Retried,
-    SignalReceived,
-    Started,
-)
-from infinitic.history import (
-    AnyIssued,
-    AnySend,
-    Answer,
-    CallIssued,
-    Cancellation,
-    ChildIssued,
-    ContinueIssued,
-    InlineIssued,
-    NextAttempt,
-    ReceiveIssued,
-    RetryChild,
-    SignalIssued,
-    TaskIssued,
-    TimerIssued,
-    Turn,
-)
+from infinitic import events, history
+from infinitic.events import Caller, ErrorValue
+from infinitic.history import Answer, AnyIssued, AnySend, Turn
 from infinitic.ids import derived_id, task_id
 from infinitic.messages import Message, Outgoing, Reply, TaskRequest, encode_payload, event_message
 from infinitic.topics import client_topic, control_topic, service_topic, workflow_topic
@@ -74,49 +49,43 @@ def outputs(origin: Origin, turn: Turn, lookup: Lookup) -> list[Outgoing]:
 
 def of_command(origin: Origin, issued: AnyIssued, at: int) -> list[Outgoing]:
     """What one command sends."""
+    key = derived_id(origin.run, issued.position)
     match issued:
-        case TaskIssued(failure=None):
+        case history.TaskIssued(failure=None):
             return [task_message(origin, issued, 1, at)]
-        case ChildIssued(failure=None):
-            return [_to(_started(origin, issued, at), origin, issued.workflow, issued.workflow_id, at, issued.run)]
-        case CallIssued(failure=None):
-            called = MethodCalled(
-                derived_id(origin.run, issued.position), issued.method, issued.arguments, _caller(origin, issued)
-            )
+        case history.ChildIssued(failure=None):
+            started = _started(origin, issued, key, at)
+            return [_to(started, origin, issued.workflow, issued.workflow_id, at, issued.run)]
+        case history.CallIssued(failure=None):
+            caller = Caller(origin.workflow, origin.workflow_id, origin.run, issued.position)
+            called = events.MethodCalled(key, issued.method, issued.arguments, caller)
             return [_to(called, origin, issued.workflow, issued.workflow_id, at)]
-        case SignalIssued(failure=None):
-            signal = SignalReceived(derived_id(origin.run, issued.position), issued.channel, issued.value)
+        case history.SignalIssued(failure=None):
+            signal = events.SignalReceived(key, issued.channel, issued.value)
             return [_to(signal, origin, issued.workflow or ROUTER, issued.workflow_id, at)]
-        case TaskIssued() | ChildIssued() | CallIssued() | SignalIssued():
-            return []
-        case TimerIssued() | ReceiveIssued() | InlineIssued() | ContinueIssued():
-            return []
+    return []
 
 
 def of_send(origin: Origin, send: AnySend, turn: Turn, lookup: Lookup) -> list[Outgoing]:
     """What one send of the engine's sends."""
-    match send:
-        case NextAttempt():
-            asked = lookup(send.position)
-            if asked is None or not isinstance(asked.issued, TaskIssued):
-                return []
-            return [task_message(origin, asked.issued, send.attempt, turn.at, asked.previous, send.uncounted)]
-        case Cancellation():
-            asked = lookup(send.position)
-            return _cancellation(origin, asked.issued, turn.at) if asked is not None else []
-        case RetryChild():
-            asked = lookup(send.position)
-            if asked is None or not isinstance(asked.issued, ChildIssued):
-                return []
-            event = Retried(derived_id(origin.run, f"{send.position}/retry/{turn.at}"))
-            return [_to(event, origin, asked.issued.workflow, asked.issued.workflow_id, turn.at, asked.issued.run)]
-        case Answer():
-            return [answer_message(origin, send, turn.at)] if send.caller is not None else []
+    if isinstance(send, Answer):
+        return [answer_message(origin, send, turn.at)] if send.caller is not None else []
+    asked = lookup(send.position)
+    match send, asked.issued if asked is not None else None:
+        case history.NextAttempt(), history.TaskIssued() as task:
+            previous = asked.previous if asked is not None else None
+            return [task_message(origin, task, send.attempt, turn.at, previous, send.uncounted)]
+        case history.RetryChild(), history.ChildIssued() as child:
+            event = events.Retried(derived_id(origin.run, f"{send.position}/retry/{turn.at}"))
+            return [_to(event, origin, child.workflow, child.workflow_id, turn.at, child.run)]
+        case history.Cancellation(), issued:
+            return _cancellation(origin, issued, turn.at)
+    return []
 
 
 def task_message(
     origin: Origin,
-    issued: TaskIssued,
+    issued: history.TaskIssued,
     attempt: int,
     at: int,
     previous: ErrorValue | None = None,
@@ -149,20 +118,19 @@ def task_message(
     return Outgoing(service_topic(issued.service), origin.workflow_id, message)
 
 
-def _cancellation(origin: Origin, issued: AnyIssued, at: int) -> list[Outgoing]:
-    event_id = derived_id(origin.run, f"{issued.position}/cancel")
+def _cancellation(origin: Origin, issued: AnyIssued | None, at: int) -> list[Outgoing]:
+    key = derived_id(origin.run, f"{issued.position}/cancel") if issued is not None else ""
     match issued:
-        case TaskIssued():
-            stopped = task_id(origin.workflow, origin.workflow_id, origin.run, issued.position)
-            message = Message(
-                kind="cancel_task", id=stopped, workflow=origin.workflow, workflow_id=origin.workflow_id, at=at
-            )
+        case history.TaskIssued():
+            instance = {"workflow": origin.workflow, "workflow_id": origin.workflow_id}
+            stopped = task_id(*instance.values(), origin.run, issued.position)
+            message = Message(kind="cancel_task", id=stopped, at=at, **instance)
             return [Outgoing(control_topic(issued.service), origin.workflow_id, message, hint=True)]
-        case ChildIssued():
-            event = CancelRequested(event_id, run=issued.run)
+        case history.ChildIssued():
+            event = events.CancelRequested(key, run=issued.run)
             return [_to(event, origin, issued.workflow, issued.workflow_id, at, issued.run)]
-        case CallIssued():
-            event = CancelRequested(event_id, call_id=derived_id(origin.run, issued.position))
+        case history.CallIssued():
+            event = events.CancelRequested(key, call_id=derived_id(origin.run, issued.position))
             return [_to(event, origin, issued.workflow, issued.workflow_id, at)]
     return []
 
@@ -171,7 +139,7 @@ def answer_message(origin: Origin, answer: Answer, at: int) -> Outgoing:
     """What a waiting workflow is told of a child, or of a method that it called."""
     caller = answer.caller
     assert caller is not None
-    event = Answered(
+    event = events.Answered(
         id=f"{caller.run}/{caller.position}",
         position=caller.position,
         status=answer.status,
@@ -183,50 +151,42 @@ def answer_message(origin: Origin, answer: Answer, at: int) -> Outgoing:
     return _to(event, origin, caller.workflow, caller.workflow_id, at, caller.run)
 
 
-def reply(workflow_id: str, run: str, answer: Answer) -> Outgoing:
-    """What a waiting client is told of a run or a method that ended."""
-    told = Reply(workflow_id, answer.status, answer.call_id, run, answer.value, answer.error)
-    return reply_message(answer.reply_to, told)
-
-
 def reply_message(client: str, told: Reply) -> Outgoing:
     """A hint for one client."""
-    message = Message(kind="reply", id=told.call_id or told.run, workflow_id=told.workflow_id,
-                      payload=encode_payload(told))
+    payload = encode_payload(told)
+    message = Message(
+        kind="reply", id=told.call_id or told.run, workflow_id=told.workflow_id, payload=payload
+    )
     return Outgoing(client_topic(client), client, message, hint=True)
 
 
 def replies(origin: Origin, turn: Turn) -> list[Outgoing]:
-    """What clients are told because of a turn."""
+    """What clients are told because of a turn: of a run or a method that ended."""
+    answers = [send for send in turn.sends if isinstance(send, Answer) and send.reply_to]
+    about = origin.workflow_id
     return [
-        reply(origin.workflow_id, origin.run, send)
-        for send in turn.sends
-        if isinstance(send, Answer) and send.reply_to
+        reply_message(one.reply_to, Reply(about, one.status, one.call_id, origin.run, one.value, one.error))
+        for one in answers
     ]
 
 
-def _caller(origin: Origin, issued: ChildIssued | CallIssued) -> Caller:
-    return Caller(origin.workflow, origin.workflow_id, origin.run, issued.position)
-
-
-def _started(origin: Origin, issued: ChildIssued, at: int) -> Started:
-    return Started(
-        id=derived_id(origin.run, issued.position),
+def _started(origin: Origin, issued: history.ChildIssued, key: str, at: int) -> events.Started:
+    return events.Started(
+        id=key,
         workflow=issued.workflow,
         run=issued.run,
         method=issued.method,
         arguments=issued.arguments,
         tags=tuple(issued.options.get("tags", ())),
         meta=issued.options.get("meta", {}),
-        caller=_caller(origin, issued),
+        caller=Caller(origin.workflow, origin.workflow_id, origin.run, issued.position),
         root=origin.root or origin.workflow_id,
         timeout=issued.options.get("timeout", 0),
         sent=at,
     )
 
 
-def _to(event: Event, origin: Origin, workflow: str, workflow_id: str, at: int, run: str = "") -> Outgoing:
-    message = event_message(
-        event, workflow=workflow, workflow_id=workflow_id, run=run, at=at, sender=origin.workflow_id, root=origin.root
-    )
+def _to(event: Any, origin: Origin, workflow: str, workflow_id: str, at: int, run: str = "") -> Outgoing:
+    envelope = {"run": run, "at": at, "sender": origin.workflow_id, "root": origin.root}
+    message = event_message(event, workflow=workflow, workflow_id=workflow_id, **envelope)
     return Outgoing(workflow_topic(workflow), workflow_id, message)

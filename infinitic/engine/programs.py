@@ -14,7 +14,9 @@ class Program:
 
     __slots__ = ("channels", "definition", "fingerprint", "members", "name", "version")
 
-    def __init__(self, definition: WorkflowFunction[..., Any, Any] | type[Workflow], fingerprint: str = "") -> None:
+    def __init__(
+        self, definition: WorkflowFunction[..., Any, Any] | type[Workflow], fingerprint: str = ""
+    ) -> None:
         self.definition = definition
         self.fingerprint = fingerprint
         self.members: dict[str, Definition] = {}
@@ -28,13 +30,18 @@ class Program:
             self.members.update(definition.members())
             self.channels.update(definition.channels())
 
+    @property
+    def is_class(self) -> bool:
+        """Whether it is a class of methods, which has channels of its own."""
+        return not isinstance(self.definition, WorkflowFunction)
+
     def member(self, name: str) -> Definition | None:
         """The workflow function (named ""), a method or a query; None when there is none of this name."""
         return self.members.get(name)
 
     def new_state(self) -> Any:
         """A fresh object of the workflow class; None for a workflow function."""
-        return None if isinstance(self.definition, WorkflowFunction) else self.definition()
+        return self.definition() if isinstance(self.definition, type) else None
 
     def start(self, definition: Definition, state: Any, signature: Any, arguments: Any) -> Any:
         """Call the function or method: a generator, a coroutine, or what a plain function returned."""

@@ -22,7 +22,7 @@ def state_record(instance: Instance, starts: tuple[str, ...] = ()) -> StateRecor
     assert started is not None
     main = instance.calls.get("")
     end = instance.end
-    waiting = instance.open
+    waiting = instance.open if end is None else {}
     return StateRecord(
         workflow=instance.program.name,
         workflow_id=instance.workflow_id,
@@ -41,13 +41,13 @@ def state_record(instance: Instance, starts: tuple[str, ...] = ()) -> StateRecor
         value=main.value if main is not None else NULL,
         error=end.error if end is not None else main.error if main is not None else None,
         timed_out=end.timed_out if end is not None else False,
-        waits=() if instance.ended else tuple(wait(instance, slot) for slot in islice(waiting.values(), WAITS)),
-        waiting=0 if instance.ended else len(waiting),
+        waits=tuple(wait(instance, slot) for slot in islice(waiting.values(), WAITS)),
+        waiting=len(waiting),
         buffered={name: len(mailbox) for name, mailbox in instance.mailboxes.items() if mailbox},
         calls=tuple(instance.calls.values()),
         open_calls=tuple(one.call_id for one in islice(instance.methods.values(), STARTS) if one.ordinal),
         starts=starts[-STARTS:],
-        late=len(waiting) if instance.ended else 0,
+        late=len(instance.open) - len(waiting),
     )
 
 
@@ -60,7 +60,11 @@ def wait(instance: Instance, slot: Slot) -> Wait:
         name=slot.label,
         since=slot.since,
         attempt=slot.attempt if isinstance(slot, TaskSlot) else 0,
-        next_at=slot.next_at if isinstance(slot, TaskSlot) else slot.issued.due if isinstance(slot, TimerSlot) else 0,
+        next_at=slot.next_at
+        if isinstance(slot, TaskSlot)
+        else slot.issued.due
+        if isinstance(slot, TimerSlot)
+        else 0,
         error=_without_cause(last) if last is not None else None,
         stack=_stack(instance, slot),
         workflow_id=slot.issued.workflow_id if isinstance(slot, RemoteSlot) else "",
@@ -72,13 +76,13 @@ def _without_cause(error: ErrorValue) -> ErrorValue:
 
 
 def _stack(instance: Instance, slot: Slot) -> tuple[Frame, ...]:
-    """Where the code waits for this slot; kept, since it moves only when the slot is settled."""
+    """Where the code waits for this slot; kept until its branch moves."""
     branch = _waiter(slot)
     if branch is None:
         return ()
-    if slot.stack is None:
-        slot.stack = stack_of(branch.generator, instance.surroundings.source)
-    return slot.stack
+    if branch.stack is None:
+        branch.stack = stack_of(branch.generator, instance.surroundings.source)
+    return branch.stack
 
 
 def _waiter(slot: Slot) -> Branch | None:

@@ -15,7 +15,6 @@ from infinitic.engine.slots import (
     COMPLETED,
     FAILED,
     RUNNING,
-    BranchSlot,
     Fresh,
     JoinSlot,
     ReceiveSlot,
@@ -36,9 +35,17 @@ def complete(instance: Instance, slot: Slot, value: Any) -> None:
 def fail(instance: Instance, slot: Slot, fresh: Fresh) -> None:
     """The slot has failed; *fresh* makes the error anew each time it is thrown."""
     slot.fresh_error = fresh
-    if not slot.observers and not slot.owned:
-        instance.draft.unawaited.append((slot.position, fresh()))
+    if not slot.owned and not slot.observers:
+        unseen(instance, slot)
     settle(instance, slot, FAILED)
+
+
+def unseen(instance: Instance, slot: Slot) -> None:
+    """Remember a failure that nobody waits for: it is told when the run ends and nobody has come to look."""
+    if instance.end is not None:
+        instance.draft.unawaited.append((slot.position, slot.error()))
+    else:
+        instance.unseen[slot] = None
 
 
 def settle(instance: Instance, slot: Slot, status: str) -> None:
@@ -56,66 +63,76 @@ def settle(instance: Instance, slot: Slot, status: str) -> None:
 
 def joined(instance: Instance, join: JoinSlot, index: int) -> None:
     """The combinator learns that its item *index* has settled; -1 looks whether it is complete as it is."""
-    if join.status != RUNNING or not join.rule(join, index):
-        return
-    for item in join.items:
-        lose(instance, item, join.losers)
-    settle(instance, join, join.status)
+    if join.status == RUNNING and join.rule(join, index):
+        _let_go(instance, join, join.losers)
+        settle(instance, join, join.status)
+
+
+def _let_go(instance: Instance, join: JoinSlot, losers: str) -> None:
+    """What the combinator still waited for has lost, and is no longer observed."""
+    for index, item in enumerate(join.items):
+        if item.status == RUNNING:
+            if (join, index) in item.observers:
+                item.observers.remove((join, index))
+            lose(instance, item, losers)
 
 
 def lose(instance: Instance, slot: Slot, losers: str) -> None:
-    """A command that a combinator owns has lost: timers and receives go, tasks and children as *losers* says."""
+    """A command that its combinator owns has lost: timers and receives go, the rest as *losers* says."""
     if slot.status != RUNNING or not slot.owned:
         return
     if isinstance(slot, JoinSlot):
         slot.status = CANCELLED
-        for item in slot.items:
-            lose(instance, item, losers)
-    elif isinstance(slot, TimerSlot | ReceiveSlot):
-        withdraw(instance, slot)
-    elif losers == CANCEL:
+        _let_go(instance, slot, losers)
+    elif losers == CANCEL or isinstance(slot, TimerSlot | ReceiveSlot):
         cancel(instance, slot)
-
-
-def withdraw(instance: Instance, slot: Slot) -> None:
-    """A timer or a receive is no longer wanted."""
-    slot.status = CANCELLED
-    instance.open.pop(slot.position, None)
-    if isinstance(slot, TimerSlot):
-        instance.draft.timers_cleared.append(slot.position)
-    elif isinstance(slot, ReceiveSlot):
-        instance.receivers[slot.channel].remove(slot)
 
 
 def cancel(instance: Instance, slot: Slot) -> None:
     """Cancel what the slot stands for: a task at once, a branch at its next yield, a child when it answers."""
     if slot.status != RUNNING:
         return
-    if isinstance(slot, BranchSlot):
-        cancel_branch(instance, slot.branch)
-    elif isinstance(slot, RemoteSlot):
+    if isinstance(slot, Branch):
+        cancel_branch(instance, slot)
+        return
+    if isinstance(slot, TaskSlot | RemoteSlot):
         instance.draft.send(Cancellation(slot.position), slot)
+    if isinstance(slot, RemoteSlot):
+        return
+    if isinstance(slot, TimerSlot) or (isinstance(slot, TaskSlot) and slot.next_at):
+        instance.draft.clear_timer(slot.position)
+    elif isinstance(slot, ReceiveSlot):
+        instance.receivers[slot.channel].remove(slot)
     elif isinstance(slot, JoinSlot):
-        for item in slot.items:
-            lose(instance, item, CANCEL)
-        settle(instance, slot, CANCELLED)
-    elif isinstance(slot, TaskSlot):
-        instance.draft.send(Cancellation(slot.position), slot)
-        if slot.next_at:
-            instance.draft.timers_cleared.append(slot.position)
-        settle(instance, slot, CANCELLED)
-    else:
-        withdraw(instance, slot)
-        settle(instance, slot, CANCELLED)
+        slot.status = CANCELLED
+        _let_go(instance, slot, CANCEL)
+    settle(instance, slot, CANCELLED)
 
 
 def cancel_branch(instance: Instance, branch: Branch) -> None:
-    """Have `Cancelled` thrown at the branch's current yield; at its next one when it is executing just now."""
-    if branch.shielded or branch.path not in instance.branches or branch.outcome is not None:
+    """Have `Cancelled` thrown at the branch's current yield; at its next one when it is executing just now.
+
+    Its method settles only after it, so that its cleanup is done.
+    """
+    if branch.shielded or branch.status != RUNNING or branch.outcome is not None:
         return
     branch.cancelling = True
+    hold(branch, branch.method.branch)
+    interrupt(instance, branch)
+
+
+def interrupt(instance: Instance, branch: Branch) -> None:
+    """Take the branch from what it waits for, which has lost by that, and have it go on."""
     slot, branch.waiting = branch.waiting, None
     if slot is not None:
         slot.observers.remove(branch)
         lose(instance, slot, CANCEL)
         instance.ready.append((branch, None))
+
+
+def hold(branch: Branch, *holders: Branch) -> None:
+    """None of *holders* settles before *branch* has."""
+    for holder in holders:
+        if holder is not branch and holder not in branch.holds:
+            branch.holds += (holder,)
+            holder.held += 1

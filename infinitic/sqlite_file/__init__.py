@@ -187,6 +187,9 @@ class SqliteFile:
 
     def _look_first(self) -> None:
         """Refuse a file that is not ours before leaving anything beside it."""
+        if self.path.is_dir():
+            raise StorageError(f"{self.path} is a folder", "Name a file, which need not exist yet.")
+        trouble.refuse_read_only(self.path)
         if not self.path.exists() or self.path.stat().st_size == 0:
             return
         with self._explaining():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ NETWORK = frozenset(
     | {f"fuse.{name}" for name in ("ceph", "glusterfs", "grpcfuse", "osxfs", "rclone", "s3fs", "sshfs")}
 )
 
+GIVE_ACCESS = "Give write access to the file and to its folder, or name another file."
+
 # by the beginning of SQLite's name for the error; the first that fits
 REASONS = (
     (
@@ -45,7 +48,7 @@ REASONS = (
     (
         "SQLITE_READONLY",
         "{path} cannot be written by this user",
-        "Give it write access to the file and to its folder, or name another file.",
+        GIVE_ACCESS,
     ),
     (
         "SQLITE_FULL",
@@ -83,8 +86,7 @@ def explained(path: Path, error: Exception, kind: Kind = StorageError) -> Operat
 def explained_os(path: Path, error: OSError, kind: Kind = StorageError) -> OperatorError:
     """The same for an error of the operating system."""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        hint = "Give this user write access to the file and to its folder, or name another file."
-        return kind(f"{path} cannot be written by this user ({error.strerror})", hint)
+        return kind(f"{path} cannot be written by this user ({error.strerror})", GIVE_ACCESS)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return kind(f"the disk that holds {path} is full", "Free some space, then try again.")
     return kind(f"{path} cannot be used ({error.strerror})", "A file in a folder of a local disk is needed.")
@@ -111,6 +113,13 @@ def refuse_platform(platform: str, sqlite: tuple[int, int, int]) -> None:
             f"this Python comes with SQLite {'.'.join(map(str, sqlite))}, and 3.35.0 or newer is needed",
             "Use a newer Python.",
         )
+
+
+def refuse_read_only(path: Path) -> None:
+    """Raises when the file, or the folder for the files beside it, cannot be written."""
+    for place in filter(Path.exists, (path.parent, path)):
+        if not os.access(place, os.R_OK | os.W_OK):
+            raise StorageError(f"{place} cannot be written by this user", GIVE_ACCESS)
 
 
 def refuse_network(path: Path, mounts: str) -> None:

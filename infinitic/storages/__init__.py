@@ -55,8 +55,8 @@ class Storage(Protocol):
     def claim_due_timers(self, workflows: Sequence[str], ahead: int, limit: int, lease: int) -> Due:
         """Claim up to *limit* timers of these workflows that are due within *ahead* from now.
 
-        A timer is free when its `claimed_until` has passed, or when it is more than 300 ms overdue. Claiming sets
-        `claimed_until` to max(now, due) + *lease*; `due` never moves. Decided by the storage's own clock.
+        A timer is free when its `claimed_until` has passed. Claiming sets that to max(now, due) + *lease*; `due` never
+        moves. Decided by the storage's own clock.
         """
 
     def offers(self, fingerprints: Mapping[str, str], behind_since: int, limit: int) -> list[tuple[str, str]]:

@@ -34,7 +34,6 @@ from infinitic.records import (
 )
 from infinitic.storages import Due, Page
 
-OVERDUE = 300_000
 """A timer that is later than this, in microseconds, may be taken from its claimer."""
 
 
@@ -268,7 +267,7 @@ def _check_numbers(append: Append, runs: Mapping[str, Sequence[TurnRow]]) -> Non
 
 
 def _is_free(row: TimerRow, now: int) -> bool:
-    return row.claimed_until <= now or now - row.due > OVERDUE
+    return row.claimed_until <= now
 
 
 def _is_offered(instance: Instance, fingerprint: str, behind_since: int) -> bool:

@@ -28,7 +28,6 @@ from infinitic.records import (
 from infinitic.sqlite_file import Connection, SqliteFile
 from infinitic.storages import Due, Page
 
-OVERDUE = 300_000  # microseconds: a timer that is later may be taken from its claimer
 PURGED_AT_ONCE = 5_000  # rows, after which a transaction that purges ends, lest others wait for it
 LAST = "\U0010ffff" * 64  # sorts behind every continuation of a prefix: an id has at most 255 bytes
 NOTHING = Version("", 0)
@@ -90,7 +89,7 @@ CLEAR_TIMER = "DELETE FROM timers WHERE workflow_id = ? AND run = ? AND position
 TIMERS = f"SELECT {TIMER} FROM timers WHERE workflow_id = ? AND run = ? ORDER BY due, position"
 FREE_TIMERS = (
     f"SELECT {TIMER} FROM timers WHERE workflow IN (SELECT value FROM json_each(?)) AND due <= ?"
-    " AND (claimed_until <= ? OR due < ?) ORDER BY due, workflow_id, run, position LIMIT ?"
+    " AND claimed_until <= ? ORDER BY due, workflow_id, run, position LIMIT ?"
 )
 OFFERED = (
     "WITH wanted AS (SELECT key AS name, value AS current FROM json_each(?1))"
@@ -217,7 +216,7 @@ class SqliteStorage:
     def claim_due_timers(self, workflows: Sequence[str], ahead: int, limit: int, lease: int) -> Due:
         now = self._file.clock()
         names = JSON.encode(list(workflows)).decode()
-        values = (names, now + ahead, now, now - OVERDUE, limit)
+        values = (names, now + ahead, now, limit)
         with self._file.reading() as db:
             if db.execute(FREE_TIMERS, values).fetchone() is None:
                 return Due(now, ())

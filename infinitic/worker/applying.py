@@ -54,14 +54,20 @@ class Applier:
     """Makes changes. *now* gives the storage's time in microseconds."""
 
     def __init__(
-        self, registry: Registry, surroundings: Surroundings, storage: Callable[[], Storage], now: Callable[[], int]
+        self,
+        registry: Registry,
+        surroundings: Surroundings,
+        storage: Callable[[], Storage],
+        now: Callable[[], int],
     ) -> None:
         self._registry = registry
         self._surroundings = surroundings
         self._storage = storage
         self._now = now
 
-    def change(self, workflow: str, workflow_id: str, held: Held | None, deliveries: Sequence[Delivery]) -> Change:
+    def change(
+        self, workflow: str, workflow_id: str, held: Held | None, deliveries: Sequence[Delivery]
+    ) -> Change:
         """What the *deliveries* for one instance come to; *held* is it where it is in hand already.
 
         A change may settle fewer than all deliveries (its `deliveries` tells): the rest is to be applied again.
@@ -71,13 +77,17 @@ class Applier:
         if held is None:
             stored = self._storage().load(workflow_id)
             if stored is not None:
-                held, problem = held_of(stored, self._registry.programs.get(stored.workflow), self._surroundings)
+                held, problem = held_of(
+                    stored, self._registry.programs.get(stored.workflow), self._surroundings
+                )
         change = Change(held.record.workflow if held and held.record else workflow, workflow_id, held)
         if stored is not None and stored.inbox and held is not None and held.instance is not None:
             deliveries = [*_waiting(stored), *deliveries]
             change.inbox_removed = tuple(item.key for item in stored.inbox)
         elif held is not None and held.instance is None and change.over is None:
-            change.problem = str(problem) if problem is not None else held.record.reason if held.record else ""
+            change.problem = (
+                str(problem) if problem is not None else held.record.reason if held.record else ""
+            )
         if any(one.deaths >= DEATHS for one in deliveries):
             change.problem = f"applying a message killed its worker {DEATHS} times"
             change.instance = None
@@ -85,7 +95,9 @@ class Applier:
         self._complete(change)
         return change
 
-    def suspended(self, workflow: str, workflow_id: str, deliveries: Sequence[Delivery], problem: str) -> Change:
+    def suspended(
+        self, workflow: str, workflow_id: str, deliveries: Sequence[Delivery], problem: str
+    ) -> Change:
         """The change that suspends an instance for *problem*, its *deliveries* in the inbox."""
         stored = self._storage().load(workflow_id)
         held = Held(None, stored.version, stored.mark, stored.record) if stored is not None else None
@@ -117,7 +129,9 @@ class Applier:
     def _apply(self, change: Change, delivery: Delivery) -> None:
         message = delivery.message
         if message.format > FORMAT + 1:
-            raise Diverged(InfiniticError(f"a message of a newer release (format {message.format}) came for it"))
+            raise Diverged(
+                InfiniticError(f"a message of a newer release (format {message.format}) came for it")
+            )
         if message.kind == "query":
             self._query(change, delivery)
         elif message.kind == "ask":
@@ -330,7 +344,11 @@ class Applier:
             return
         change.version = Version(version.run, version.turns, version.inbox + 1)
         change.record = msgspec.structs.replace(
-            record, status=SUSPENDED, reason=change.problem, fingerprint=mine, updated=max(record.updated, self._now())
+            record,
+            status=SUSPENDED,
+            reason=change.problem,
+            fingerprint=mine,
+            updated=max(record.updated, self._now()),
         )
 
     def _wait(self, change: Change, delivery: Delivery) -> None:
@@ -353,7 +371,11 @@ class Applier:
             return
         inbox = change.held.version.inbox if change.held is not None else 0
         change.version = Version(instance.run, instance.turns, inbox + bool(change.inbox_removed))
-        suspended = change.held is not None and change.held.record is not None and change.held.record.status == SUSPENDED
+        suspended = (
+            change.held is not None
+            and change.held.record is not None
+            and change.held.record.status == SUSPENDED
+        )
         if change.rows or change.inbox_removed or suspended:
             change.record = state_record(instance, change.starts)
 

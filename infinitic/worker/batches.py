@@ -10,28 +10,26 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
-
-from attrs import frozen
-from msgspec.structs import replace
 
 from infinitic.backends import Backend, Step
 from infinitic.clock import Clock
 from infinitic.engine.instance import Surroundings
-from infinitic.engine.outputs import ROUTER, reply_message
-from infinitic.errors import StorageError, TransportError, UnknownWorkflow
-from infinitic.events import SignalReceived, TimerFired
+from infinitic.engine.outputs import ROUTER
+from infinitic.errors import StorageError, TransportError
+from infinitic.events import TimerFired
 from infinitic.ids import new_id
-from infinitic.messages import Delivery, Outgoing, Reply, event_message, event_of
+from infinitic.messages import Delivery, Outgoing, event_message
 from infinitic.records import Append, Mark
-from infinitic.serialization import error_value
-from infinitic.topics import dead_topic, service_topic, workflow_topic
+from infinitic.topics import control_topic, service_topic, workflow_topic
 from infinitic.transports import Consumer
 from infinitic.worker.applying import Applier
-from infinitic.worker.changes import Change
+from infinitic.worker.changes import Change, expiry
 from infinitic.worker.held import Cache, Held
 from infinitic.worker.registry import Registry
+from infinitic.worker.reporting import dead_letters, report
+from infinitic.worker.routing import routed
 from infinitic.worker.timers import Timers
+from infinitic.worker.work import Bell, Deposed, Finished, StuckCode, Tasks, Work
 
 SHARE = 100
 """How many messages of one instance go into one batch."""
@@ -39,38 +37,6 @@ RECEIVE = 256
 """How many messages are taken at once."""
 
 log = logging.getLogger("infinitic.worker")
-workflow_log = logging.getLogger("infinitic.workflow")
-
-
-@frozen
-class Finished:
-    """An attempt of a task that is over: what it answers, and the delivery that asked for it."""
-
-    task: Delivery
-    result: Outgoing
-
-
-class Tasks(Protocol):
-    """What runs tasks beside the conductor."""
-
-    def capacity(self) -> int: ...
-    def submit(self, deliveries: Sequence[Delivery]) -> None: ...
-
-
-class Work:
-    """One instance's share of a batch."""
-
-    __slots__ = ("change", "deliveries", "mine", "workflow", "workflow_id")
-
-    def __init__(self, workflow: str, workflow_id: str) -> None:
-        self.workflow, self.workflow_id = workflow, workflow_id
-        self.deliveries: list[Delivery] = []
-        self.mine: Delivery | None = None  # the one by which the transport knows what is under way
-        self.change: Change | None = None
-
-
-class Deposed(BaseException):
-    """The thread that steps has been replaced while workflow code held it up."""
 
 
 class Conductor:
@@ -98,8 +64,11 @@ class Conductor:
         self.timers = Timers()
         self.skew = 0  # the storage's clock minus ours
         self.applier = Applier(registry, surroundings, lambda: backend.storage, self.now)
-        self.workflows = self._subscribe(ready)
-        self.services = self._subscribe_services(ready)
+        self.workflow_bell, self.service_bell, self.control_bell = Bell(ready), Bell(ready), Bell(ready)
+        workflows = (*registry.programs, ROUTER) if registry.programs else ()
+        self.workflows = self._subscribe(map(workflow_topic, workflows), self.workflow_bell)
+        self.services = self._subscribe(map(service_topic, registry.services), self.service_bell)
+        self.control = self._subscribe(map(control_topic, registry.services), self.control_bell)
         self.pending: deque[Delivery] = deque()
         self.todo: deque[Work] = deque()
         self.done: list[Change] = []
@@ -110,24 +79,19 @@ class Conductor:
         self.term = 0  # which thread may step
         self.stuck: dict[str, Work] = {}
         self.moved: set[str] = set()  # instances whose mark is behind
+        self.left: list[str] = []  # instances that are not held any more
 
     def now(self) -> int:
         """The storage's time, as far as it is known."""
         return self.clock() + self.skew
 
-    def _subscribe(self, ready: Callable[[], None]) -> Consumer | None:
-        names = [*self.registry.programs]
-        if not names:
-            return None
-        return self.backend.transport.subscribe([workflow_topic(name) for name in (*names, ROUTER)], ready)
-
-    def _subscribe_services(self, ready: Callable[[], None]) -> Consumer | None:
-        topics = [service_topic(name) for name in self.registry.services]
-        return self.backend.transport.subscribe(topics, ready) if topics else None
+    def _subscribe(self, topics: Iterable[str], bell: Bell) -> Consumer | None:
+        names = list(topics)
+        return self.backend.transport.subscribe(names, bell.ring) if names else None
 
     # --- one step ---
 
-    def step(self, finished: Sequence[Finished] = (), late: Sequence[Change] = ()) -> bool:
+    def step(self, finished: Sequence[Finished] = (), late: Sequence[Work] = ()) -> bool:
         """Do all that is to be done now; True when there may be more at once.
 
         Raises `Deposed` in a thread that was replaced meanwhile, and `StorageError` or `TransportError`, after which
@@ -143,7 +107,7 @@ class Conductor:
             self._apply(term)
             self._commit()
             self._take_tasks()
-        except (StorageError, TransportError):
+        except Exception:
             self._take_back()
             raise
         return more or bool(self.pending)
@@ -162,10 +126,12 @@ class Conductor:
     def _receive(self) -> bool:
         if self.workflows is None:
             return False
+        self._take_due()
+        if not self.workflow_bell.answer():
+            return False
         came = self.workflows.receive(RECEIVE)
         self.pending.extend(came)
-        self._take_due()
-        return len(came) == RECEIVE
+        return self.workflow_bell.again(len(came) == RECEIVE)
 
     def _take_due(self) -> None:
         """Timers that are due: of instances held here they are events, for others messages to be sent."""
@@ -185,9 +151,13 @@ class Conductor:
         """Sort what is pending into works, one an instance, in the order of their first message."""
         works: dict[str, Work] = {work.workflow_id: work for work in self.todo}
         later: deque[Delivery] = deque()
+        unrouted: list[Delivery] = []
         while self.pending:
             delivery = self.pending.popleft()
             workflow_id = delivery.message.workflow_id
+            if delivery.message.workflow == ROUTER:
+                unrouted.append(delivery)
+                continue
             if workflow_id in self.stuck:
                 self.stuck[workflow_id].deliveries.append(delivery)
                 continue
@@ -197,54 +167,76 @@ class Conductor:
                 self.todo.append(work)
             (work.deliveries if len(work.deliveries) < SHARE else later).append(delivery)
         self.pending = later
+        if unrouted:
+            self._route(unrouted)
+
+    def _route(self, unrouted: Sequence[Delivery]) -> None:
+        try:
+            self.steps += routed(unrouted, self.backend.storage, self.workflows)
+        except (StorageError, TransportError):
+            self.pending.extend(unrouted)
+            raise
+        self.left += [one.message.workflow_id for one in unrouted]
 
     def _apply(self, term: int) -> None:
         while self.todo:
             work = self.todo.popleft()
-            if work.workflow == ROUTER:
-                self._route(work)
-                continue
             self._begin(work)
-            try:
-                change = self._change(work)
-            finally:
-                self._end(work, term)
-            self.done.append(change)
+            self._work(work)
+            self._end(work, term)
+            if work.trouble is not None:
+                self.todo.appendleft(work)
+                raise work.trouble
+            self._done(work)
 
     def _begin(self, work: Work) -> None:
-        work.mine = next((one for one in work.deliveries if one.receipt is not None), None)
-        if work.mine is not None and self.workflows is not None:
-            self.workflows.began(work.mine)
+        work.change = work.trouble = None
+        if self.workflows is not None:
+            self.workflows.began(work.deliveries[0])
         self.applying, self.since = work, self.clock()
 
     def _end(self, work: Work, term: int) -> None:
         """Raises `Deposed` when the thread that applied this was replaced meanwhile."""
-        if work.mine is not None and self.workflows is not None:
-            self.workflows.ended(work.mine)
+        if self.workflows is not None:
+            self.workflows.ended(work.deliveries[0])
         with self.lock:
             if self.term == term:
                 self.applying = None
                 return
-        raise Deposed
+        raise Deposed(work)
+
+    def _work(self, work: Work) -> None:
+        """Make the work's change; nothing but *work* is touched, for this thread may have been replaced."""
+        try:
+            work.change = self._change(work)
+        except (StorageError, TransportError) as error:
+            work.trouble = error
+        except (Deposed, StuckCode):
+            raise
+        except BaseException as error:
+            log.exception("%s %s: could not be applied", work.workflow, work.workflow_id)
+            problem = f"{type(error).__name__}: {error} (a bug in Infinitic for Python: please report it)"
+            try:
+                work.change = self.applier.suspended(
+                    work.workflow, work.workflow_id, work.deliveries, problem
+                )
+            except StorageError as trouble:
+                work.trouble = trouble
 
     def _change(self, work: Work) -> Change:
         held = self.cache.get(work.workflow_id)
-        try:
-            change = self.applier.change(work.workflow, work.workflow_id, held, work.deliveries)
-            if change.redo:
-                self.cache.drop(work.workflow_id)
-                self.pending.extend(change.rest)
-                change = self.applier.change(work.workflow, work.workflow_id, None, change.redo)
-        except (StorageError, TransportError):
-            self.todo.appendleft(work)
-            raise
-        except Exception as error:
-            log.exception("%s %s: could not be applied", work.workflow, work.workflow_id)
-            self.cache.forget(work.workflow_id)
-            problem = f"{type(error).__name__}: {error} (a bug in Infinitic for Python: please report it)"
-            change = self.applier.suspended(work.workflow, work.workflow_id, work.deliveries, problem)
-        work.change = change
-        return change
+        change = self.applier.change(work.workflow, work.workflow_id, held, work.deliveries)
+        if not change.redo:
+            return change
+        change.discard()
+        again = self.applier.change(work.workflow, work.workflow_id, None, change.redo)
+        again.rest += change.rest
+        return again
+
+    def _done(self, work: Work) -> None:
+        assert work.change is not None
+        self.pending.extendleft(reversed(work.change.rest))
+        self.done.append(work.change)
 
     # --- code that hangs (the thread that applies it is replaced, and comes back late or never) ---
 
@@ -260,20 +252,24 @@ class Conductor:
             self.cache.forget(work.workflow_id)
             return work
 
-    def _unstick(self, change: Change) -> None:
-        """The outcome of code that hung: it is committed after all."""
-        work = self.stuck.pop(change.workflow_id, None)
-        if work is None:
-            return  # given up meanwhile
-        settled = {id(one) for one in change.deliveries}
-        self.pending.extend(one for one in work.deliveries if id(one) not in settled)
-        self.done.append(change)
+    def _unstick(self, work: Work) -> None:
+        """The outcome of code that hung: it is committed after all, unless the instance was given up meanwhile."""
+        if self.stuck.get(work.workflow_id) is not work:
+            if work.change is not None:
+                work.change.discard()
+            return
+        del self.stuck[work.workflow_id]
+        settled = {id(one) for one in work.change.deliveries} if work.change is not None else set()
+        self.pending.extendleft(reversed([one for one in work.deliveries if id(one) not in settled]))
+        if work.change is not None:
+            self.done.append(work.change)
 
     def give_up(self, work: Work, problem: str) -> None:
-        """Suspend an instance whose code does not come back."""
-        if self.stuck.pop(work.workflow_id, None) is None:
-            return
-        self.done.append(self.applier.suspended(work.workflow, work.workflow_id, work.deliveries, problem))
+        """Suspend an instance whose code does not come back. Raises `StorageError`: then again."""
+        if self.stuck.get(work.workflow_id) is work:
+            change = self.applier.suspended(work.workflow, work.workflow_id, work.deliveries, problem)
+            del self.stuck[work.workflow_id]
+            self.done.append(change)
 
     # --- commit ---
 
@@ -284,7 +280,7 @@ class Conductor:
         count = len(steps)
         for change in changes:
             steps.append(change.step(self.backend.marks, self.token, self.retention, self.workflows))
-            steps += self._dead(change)
+            steps += dead_letters(change)
         committed = self.backend.commit(steps, self.services, self.tasks.capacity())
         self.done, self.steps = [], []
         won = iter(committed.won[count:])
@@ -295,34 +291,36 @@ class Conductor:
         if committed.adopted:
             self.tasks.submit(committed.adopted)
         self._evict()
+        self._let_go()
 
     def _take_back(self) -> None:
-        """After trouble with the backend: what was applied is forgotten, to be applied again by the next step."""
-        for change in self.done:
+        """After trouble: what was applied is forgotten, to be applied again by the next step."""
+        for work in reversed(self.todo):
+            self.pending.extendleft(reversed(work.deliveries))
+        for change in reversed(self.done):
             self.cache.drop(change.workflow_id)
-            self.pending.extendleft(reversed(change.deliveries))
-        for work in self.todo:
-            self.pending.extend(work.deliveries)
+            change.discard()
+            self.pending.extendleft(
+                reversed([one for one in change.deliveries if one.topic])
+            )  # not the inbox's
         self.done = []
         self.todo.clear()
 
-    def _dead(self, change: Change) -> Iterable[Step]:
-        for delivery, reason in change.dead:
-            topic, message = dead_topic(delivery.topic), delivery.message
-            log.warning("%s %s: %s; moved to %s", delivery.topic, message.id, reason, topic)
-            dead = replace(message, headers={**message.headers, "reason": reason})
-            yield Step(outputs=(Outgoing(topic, message.workflow_id, dead),))
-
     def _won(self, change: Change) -> None:
         if change.version is None:
-            self._let_go(change.workflow_id)
+            self.left.append(change.workflow_id)
             return
-        self._log(change)
+        report(change)
         if change.instance is None or change.spoilt:
             self.cache.drop(change.workflow_id)
-            self._let_go(change.workflow_id)
+            change.discard()
+            self.left.append(change.workflow_id)
             return
-        held = change.held if change.held is not None else Held(change.instance, change.version, Mark(change.version.run, 0), None)
+        held = (
+            change.held
+            if change.held is not None
+            else Held(change.instance, change.version, Mark(change.version.run, 0), None)
+        )
         held.instance = change.instance
         held.version = change.version
         held.record = change.record or held.record
@@ -340,26 +338,17 @@ class Conductor:
         held.mark = Mark(change.version.run, change.version.turns)
         if self.backend.marks:
             gone = held.stored_mark
-            held.fired = [one for one in held.fired if one[1] == gone.run and one[0] >= gone.turns] + change.fired
+            held.fired = [
+                one for one in held.fired if one[1] == gone.run and one[0] >= gone.turns
+            ] + change.fired
             if held.mark != held.stored_mark:
                 self.moved.add(change.workflow_id)
 
     def _lost(self, change: Change) -> None:
         """Somebody else moved the instance: load it afresh, and apply the messages again. Timers' rows remain."""
         self.cache.drop(change.workflow_id)
+        change.discard()
         self.pending.extendleft(reversed([one for one in change.deliveries if one.receipt is not None]))
-
-    def _log(self, change: Change) -> None:
-        for line in change.logs:
-            about = {"workflow": change.workflow, "workflow_id": change.workflow_id}
-            try:
-                workflow_log.log(line.level, line.message, *line.args, extra={**line.extra, **about})
-            except Exception as error:  # a message that does not fit its arguments, a reserved key
-                log.warning("%s %s: a log line could not be written: %s", change.workflow, change.workflow_id, error)
-        for position, error in change.unawaited:
-            log.warning("%s %s: %s failed and nobody awaited it: %s", change.workflow, change.workflow_id, position, error)
-        if change.problem:
-            log.error("%s %s is suspended: %s", change.workflow, change.workflow_id, change.problem)
 
     # --- marks and eviction ---
 
@@ -388,6 +377,7 @@ class Conductor:
             token=self.token,
             mark=held.mark,
             timers_cleared=tuple((run, position) for _, run, position in held.fired),
+            expires=expiry(held.record, self.retention),
         )
 
     def _evict(self) -> None:
@@ -396,47 +386,35 @@ class Conductor:
             self.flush_marks(excess)
             for workflow_id in excess:
                 self.cache.drop(workflow_id)
-            if self.workflows is not None:
-                self.workflows.release(excess)
+            self.left += excess
 
-    def _let_go(self, workflow_id: str) -> None:
-        if self.workflows is not None and workflow_id not in self.cache:
-            self.workflows.release([workflow_id])
+    def _let_go(self) -> None:
+        """Others may have the instances that were left, unless they came back into the cache."""
+        left, self.left = [one for one in self.left if one not in self.cache], []
+        if left and self.workflows is not None:
+            self.workflows.release(left)
 
     # --- tasks ---
 
     def _take_tasks(self) -> None:
-        if self.services is None:
+        if self.control is not None and self.control_bell.answer():
+            for delivery in self.control.receive(RECEIVE):
+                self.tasks.cancel(delivery.message.id)
+        if self.services is None or not self.service_bell.rung:
             return
         capacity = self.tasks.capacity()
-        if capacity > 0:
+        if capacity > 0 and self.service_bell.answer():
             came = self.services.receive(capacity)
+            self.service_bell.again(len(came) == capacity)
             if came:
                 self.tasks.submit(came)
 
-    # --- signals whose workflow's name is not known ---
-
-    def _route(self, work: Work) -> None:
-        record = self.backend.storage.records([work.workflow_id])[0]
-        for delivery in work.deliveries:
-            outputs, hints = (), self._unknown(delivery) if record is None else ()
-            if record is not None:
-                known = replace(delivery.message, workflow=record.workflow)
-                outputs = (Outgoing(workflow_topic(record.workflow), work.workflow_id, known),)
-            self.steps.append(Step(outputs=outputs, hints=hints, acks=(delivery,), consumer=self.workflows))
-        self._let_go(work.workflow_id)
-
-    def _unknown(self, delivery: Delivery) -> tuple[Outgoing, ...]:
-        event = event_of(delivery)
-        client = event.reply_to if isinstance(event, SignalReceived) else ""
-        error = error_value(UnknownWorkflow("", delivery.message.workflow_id))
-        told = Reply(delivery.message.workflow_id, "unknown", event.id, error=error)
-        return (reply_message(client, told),) if client else ()
-
     def close(self) -> None:
         """Write the marks, give everything back."""
-        self.flush_marks()
-        self.cache.clear()
-        for consumer in (self.workflows, self.services):
-            if consumer is not None:
-                consumer.close()
+        try:
+            self.flush_marks()
+        finally:
+            self.cache.clear()
+            for consumer in (self.workflows, self.services, self.control):
+                if consumer is not None:
+                    consumer.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from infinitic.backends import Step
 from infinitic.engine.instance import Instance, LogLine
 from infinitic.engine.outputs import outputs, replies, reply_message
+from infinitic.engine.turns import close
 from infinitic.events import ErrorValue, TimerFired
 from infinitic.history import Answer, Turn, encode_turn
 from infinitic.messages import Delivery, Outgoing, Reply
@@ -15,7 +16,15 @@ from infinitic.worker.loading import asked_of, origin_of
 
 HELD_AHEAD = 60_000_000
 """Timers due within this time are born claimed by the worker that holds them, in microseconds."""
-HELD_LONGER = 10_000_000
+HELD_LONGER = 1_000_000
+"""For how long after its due a timer stays its holder's, in microseconds: then any sweep may take it."""
+
+
+def expiry(record: StateRecord | None, retention: int) -> int | None:
+    """When an instance with this record may be purged; None while it has not ended."""
+    if record is None or not record.ended:
+        return None
+    return record.updated + retention * (2 if record.late else 1)
 
 
 class Change:
@@ -27,7 +36,9 @@ class Change:
         self.held = held
         self.instance: Instance | None = held.instance if held is not None else None
         self.record: StateRecord | None = None
-        self.starts: tuple[str, ...] = held.record.starts if held is not None and held.record is not None else ()
+        self.starts: tuple[str, ...] = (
+            held.record.starts if held is not None and held.record is not None else ()
+        )
         self.deliveries: list[Delivery] = []  # all that this change settles
         self.rows: list[TurnRow] = []
         self.outputs: list[Outgoing] = [*held.unsent] if held is not None else []
@@ -52,9 +63,28 @@ class Change:
     def reset(self) -> None:
         """Forget all that was made so far."""
         fresh = Change(self.workflow, self.workflow_id, self.held)
-        for name in ("rows", "outputs", "hints", "logs", "unawaited", "timers_set", "timers_cleared", "fired",
-                     "runs_ended", "starts", "deliveries", "inbox_removed", "dead"):
+        for name in (
+            "rows",
+            "outputs",
+            "hints",
+            "logs",
+            "unawaited",
+            "timers_set",
+            "timers_cleared",
+            "fired",
+            "runs_ended",
+            "starts",
+            "deliveries",
+            "inbox_removed",
+            "dead",
+        ):
             setattr(self, name, getattr(fresh, name))
+
+    def discard(self) -> None:
+        """Close what was brought to life for this change, and is not to be kept."""
+        for instance in (self.instance, self.held.instance if self.held is not None else None):
+            if instance is not None:
+                close(instance)
 
     @property
     def over(self) -> StateRecord | None:
@@ -131,12 +161,14 @@ class Change:
         """What is to be written; None when there is no instance and none comes to be."""
         if self.version is None:
             return None
-        mark = self.held.mark if marks and self.held is not None else Mark(self.version.run, 0 if marks else self.version.turns)
+        mark = (
+            self.held.mark
+            if marks and self.held is not None
+            else Mark(self.version.run, 0 if marks else self.version.turns)
+        )
         confirmed = self._confirmed(mark) if marks else [(run, position) for _, run, position in self.fired]
-        record = self.record
-        expires = None
-        if record is not None and record.ended:
-            expires = record.updated + retention * (2 if record.late else 1)
+        held = self.held.record if self.held is not None else None
+        expires = expiry(self.record or held, retention)
         return Append(
             workflow=self.workflow,
             workflow_id=self.workflow_id,
@@ -145,7 +177,7 @@ class Change:
             token=token,
             mark=mark,
             turns=tuple(self.rows),
-            record=record,
+            record=self.record,
             timers_set=tuple(self.timers_set.values()),
             timers_cleared=tuple({**self.timers_cleared, **dict.fromkeys(confirmed)}),
             runs_ended=tuple(self.runs_ended),

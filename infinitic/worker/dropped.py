@@ -35,7 +35,11 @@ def _in_function(fn: Any) -> Iterator[str]:
     names = {**getattr(fn, "__globals__", {}), **_closure(fn)}
     word = "await" if inspect.iscoroutinefunction(fn) else "yield from"
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _describes(node.value.func, names):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and _describes(node.value.func, names)
+        ):
             source = ast.unparse(node.value)
             where = f"{inspect.getsourcefile(fn)}:{start + node.lineno - 1}"
             yield f"{where}: `{source}` does nothing: write `{word} {source}`, or dispatch({source})"

@@ -16,8 +16,11 @@ from queue import SimpleQueue
 from dsl.context import TASK
 from infinitic.messages import Delivery, Outgoing
 from infinitic.transports import Consumer
-from infinitic.worker.batches import Finished
 from infinitic.worker.tasks import Attempt, TaskStep
+from infinitic.worker.work import Finished
+
+STOP = 2.0
+"""How long what runs on the event loop may take to be cancelled, in seconds."""
 
 log = logging.getLogger("infinitic.worker")
 
@@ -37,6 +40,7 @@ class Executor:
         self._running: dict[int, Attempt] = {}
         self._alone: deque[Attempt] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
         self._futures: dict[str, asyncio.Task[None]] = {}
         self._closed = False
         self.consumer: Consumer | None = None
@@ -52,8 +56,10 @@ class Executor:
         return bool(self._running or self._alone)
 
     def submit(self, deliveries: Sequence[Delivery]) -> None:
-        """Run these; each is answered by a `Finished`."""
+        """Run these; each is answered by a `Finished`. Once closed nothing begins: the consumer gives them back."""
         for delivery in deliveries:
+            if self._closed:
+                return
             attempt = self._step.attempt(delivery)
             if isinstance(attempt, Outgoing):
                 self._finished(Finished(delivery, attempt))
@@ -66,7 +72,7 @@ class Executor:
 
     def _begin_alone(self) -> None:
         with self._lock:
-            attempt = self._alone[0] if self._alone and not self._running else None
+            attempt = self._alone[0] if self._alone and not self._running and not self._closed else None
         if attempt is not None:
             self._begin(attempt)
 
@@ -81,7 +87,9 @@ class Executor:
         self._queue.put(attempt)
         with self._lock:
             if self._waiting == 0 and len(self._threads) < self._concurrency:
-                thread = threading.Thread(target=self._work, name=f"infinitic-task-{len(self._threads)}", daemon=True)
+                thread = threading.Thread(
+                    target=self._work, name=f"infinitic-task-{len(self._threads)}", daemon=True
+                )
                 self._threads.append(thread)
                 thread.start()
             else:
@@ -131,7 +139,10 @@ class Executor:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="infinitic-async", daemon=True).start()
+                self._loop_thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name="infinitic-async", daemon=True
+                )
+                self._loop_thread.start()
             return self._loop
 
     def _watch(self, attempt: Attempt, seconds: float) -> None:
@@ -191,11 +202,31 @@ class Executor:
             return self._idle.wait_for(lambda: not self._running and not self._alone, timeout)
 
     def close(self) -> None:
-        """Begin nothing more. What runs on a thread runs on."""
-        with self._lock:
+        """Begin nothing more; what runs goes on, and is answered."""
+        with self._idle:
             self._closed = True
-            threads, loop = len(self._threads), self._loop
+            self._alone = deque(one for one in self._alone if id(one) in self._running)
+            self._idle.notify_all()
+
+    def stop(self) -> None:
+        """End the threads. What still runs on one runs on, and nobody hears of it; what runs on the loop is cancelled."""
+        self.close()
+        with self._lock:
+            threads, loop, thread = len(self._threads), self._loop, self._loop_thread
         for _ in range(threads):
             self._queue.put(None)
-        if loop is not None:
+        if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
+            thread.join(STOP)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and close it with all that is left."""
+    loop.run_forever()
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=STOP))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()

@@ -30,7 +30,9 @@ class Held:
         "watchers",
     )
 
-    def __init__(self, instance: Instance | None, version: Version, mark: Mark, record: StateRecord | None) -> None:
+    def __init__(
+        self, instance: Instance | None, version: Version, mark: Mark, record: StateRecord | None
+    ) -> None:
         self.instance = instance
         self.version = version
         self.mark = mark

@@ -15,7 +15,9 @@ from infinitic.records import SUSPENDED, Stored, TurnRow
 from infinitic.worker.held import Held
 
 
-def held_of(stored: Stored, program: Program | None, surroundings: Surroundings) -> tuple[Held, BaseException | None]:
+def held_of(
+    stored: Stored, program: Program | None, surroundings: Surroundings
+) -> tuple[Held, BaseException | None]:
     """The stored instance in hand, alive if this code can bring it to life, and else why not.
 
     One that this very code had to give up before is not tried again.
@@ -37,7 +39,11 @@ def held_of(stored: Stored, program: Program | None, surroundings: Surroundings)
 
 def unsent_outputs(stored: Stored) -> Iterable[Outgoing]:
     """The messages of all turns above the mark, in order; those of open commands only. Needs no code."""
-    if stored.mark.run == stored.version.run and stored.mark.turns >= stored.version.turns and not stored.unsent:
+    if (
+        stored.mark.run == stored.version.run
+        and stored.mark.turns >= stored.version.turns
+        and not stored.unsent
+    ):
         return []
     runs: dict[str, list[TurnRow]] = {}
     for row in (*stored.unsent, *stored.turns):

@@ -11,26 +11,24 @@ import logging
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 
 from infinitic.clock import SECOND
 from infinitic.errors import StorageError, TransportError
-from infinitic.worker.batches import Conductor, Deposed, Finished, Work
-from infinitic.worker.changes import Change
+from infinitic.worker.batches import Conductor
 from infinitic.worker.executor import Executor
 from infinitic.worker.sweeps import Sweeper
+from infinitic.worker.work import Deposed, Finished, StuckCode, Work
 
 TICK = 0.5
-SLOW = 1 * SECOND
-GIVE_UP = 30 * SECOND
+SLOW = 1.0
+GIVE_UP = 30.0
 MARKS = 0.1
+STOP = 10.0
 
 log = logging.getLogger("infinitic.worker")
-
-
-class StuckCode(BaseException):
-    """Thrown into a thread whose workflow code does not come back."""
 
 
 class Wake:
@@ -50,32 +48,40 @@ class Hung:
 
 
 class Came:
-    """All that was in the queue at one time."""
+    """All that came out of the queue and is not done with."""
 
     def __init__(self) -> None:
         self.finished: list[Finished] = []
-        self.late: list[Change] = []
+        self.late: list[Work] = []
         self.hung: list[Hung] = []
         self.sweep = False
+        self.idle = False  # nothing came for as long as one wanted to wait
 
-    def add(self, item: Finished | Change | Hung | Wake) -> None:
+    def add(self, item: Finished | Work | Hung | Wake) -> None:
         """Sort one item."""
         match item:
             case Finished():
                 self.finished.append(item)
-            case Change():
+            case Work():
                 self.late.append(item)
             case Hung():
                 self.hung.append(item)
             case Wake():
                 self.sweep = self.sweep or item is SWEEP
 
+    def take(self) -> tuple[list[Finished], list[Work]]:
+        """What is for the conductor's step, each once."""
+        taken, self.finished, self.late = (self.finished, self.late), [], []
+        return taken
+
 
 class Loops:
-    """The threads of one worker."""
+    """The threads of one worker. *tick*, *slow* and *give_up* are in seconds: see the top of this file."""
 
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[Finished | Change | Hung | Wake] = SimpleQueue()
+    def __init__(self, *, tick: float = TICK, slow: float = SLOW, give_up: float = GIVE_UP) -> None:
+        self._tick_every, self._slow, self._give_up_after = tick, slow, give_up
+        self._queue: SimpleQueue[Finished | Work | Hung | Wake] = SimpleQueue()
+        self._came = Came()
         self._woken = False
         self._stop = threading.Event()
         self._stopped = threading.Event()
@@ -107,9 +113,9 @@ class Loops:
         """Stop stepping, once all that is in hand is committed; returns when the threads are done."""
         self._stop.set()
         self._queue.put(WAKE)
-        self._stopped.wait(timeout=10)
+        self._stopped.wait(STOP)
         if self._ticking is not None:
-            self._ticking.join(timeout=2)
+            self._ticking.join(STOP)
 
     # --- the stepping thread ---
 
@@ -120,36 +126,43 @@ class Loops:
     def _run(self) -> None:
         term = self._conductor.term
         try:
-            while self._turn(term):
+            while self._turn():
                 pass
-        except Deposed:
-            self._come_late()
-            return
+        except Deposed as deposed:
+            self._come_late(deposed.work)
         except StuckCode:
             log.warning("a thread whose workflow code hung has ended")
-            return
-        self._stopped.set()
+        finally:
+            if self._conductor.term == term:
+                self._stopped.set()
 
-    def _turn(self, term: int) -> bool:
+    def _turn(self) -> bool:
         """Wait for something to do, and do it; False when it is time to stop."""
         came = self._wait()
         try:
-            if came.sweep:
-                self._sweeper.sweep()
-            for one in came.hung:
-                self._conductor.give_up(one.work, one.problem)
-            if not came.finished and not came.late:
-                self._conductor.flush_marks()
-            more = self._conductor.step(came.finished, came.late)
-            while more:
-                more = self._conductor.step()
+            self._do(came)
             self._waits = 0.0
         except (StorageError, TransportError) as error:
             self._trouble(str(error))
         except Exception as error:
             log.exception("a step failed")
             self._trouble(f"{type(error).__name__}: {error}")
-        return not (self._stop.is_set() and self._queue.empty())
+        return not self._stop.is_set() or (self._waits == 0.0 and not self._queue.empty())
+
+    def _do(self, came: Came) -> None:
+        """All that came. What was not done when trouble is raised stays in *came*."""
+        while came.hung:
+            self._conductor.give_up(came.hung[-1].work, came.hung[-1].problem)
+            came.hung.pop()
+        more = self._conductor.step(*came.take())
+        while more:
+            more = self._conductor.step()
+        if came.sweep:
+            self._sweeper.sweep()
+            came.sweep = False
+            self._conductor.step()
+        elif came.idle:
+            self._conductor.flush_marks()
 
     def _trouble(self, problem: str) -> None:
         self._waits = min(max(self._waits * 2, 0.1), 5.0)
@@ -158,14 +171,18 @@ class Loops:
         self.ready()
 
     def _wait(self) -> Came:
-        came = Came()
+        came = self._came
+        came.idle = False
         try:
             came.add(self._queue.get(timeout=self._patience()))
-            self._woken = False
+        except Empty:
+            came.idle = True
+            return came
+        self._woken = False
+        with suppress(Empty):
             while True:
                 came.add(self._queue.get_nowait())
-        except Empty:
-            return came
+        return came
 
     def _patience(self) -> float | None:
         """How long to wait at most, in seconds: until a timer is due or a mark is to be written."""
@@ -177,43 +194,44 @@ class Loops:
             until = left if until is None else min(until, left)
         return until
 
-    def _come_late(self) -> None:
+    def _come_late(self, work: Work) -> None:
         """The code that held this thread up came back after all."""
-        work, _ = self._stuck.pop(threading.get_ident(), (None, 0))
-        if work is not None and work.change is not None:
-            self._queue.put(work.change)
+        work.back = True
+        self._queue.put(work)
 
     # --- the ticking thread ---
 
     def _tick(self) -> None:
-        while not self._stop.wait(TICK):
+        while not self._stop.wait(self._tick_every):
             self._queue.put(SWEEP)
             self._look_for_slow_code()
 
     def _look_for_slow_code(self) -> None:
         thread = self._stepping
-        work = self._conductor.depose(SLOW)
+        work = self._conductor.depose(round(self._slow * SECOND))
         if work is not None and thread is not None and thread.ident is not None:
             self._stuck[thread.ident] = (work, self._conductor.clock())
             log.warning(
-                "%s %s: its code has held up its worker for more than %d s at %s. "
+                "%s %s: its code has held up its worker for more than %g s at %s. "
                 "Workflow code must not block: put the call into a @task.",
                 work.workflow,
                 work.workflow_id,
-                SLOW // SECOND,
+                self._slow,
                 where(thread.ident),
             )
             self._take_over()
         now = self._conductor.clock()
         for ident, (stuck, since) in list(self._stuck.items()):
-            if now - since > GIVE_UP:
+            if stuck.back:
+                del self._stuck[ident]
+            elif now - since > self._give_up_after * SECOND:
+                del self._stuck[ident]
                 self._give_up(ident, stuck)
 
     def _give_up(self, ident: int, work: Work) -> None:
-        place = where(ident)
-        self._stuck.pop(ident, None)
+        problem = f"its code did not come back within {self._give_up_after:g} s, at {where(ident)}"
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(StuckCode))
-        self._queue.put(Hung(work, f"its code did not come back within {GIVE_UP // SECOND} s, at {place}"))
+        self._queue.put(Hung(work, problem))
 
 
 def where(ident: int) -> str:

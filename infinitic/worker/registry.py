@@ -75,14 +75,18 @@ class Registry:
 
     def _add_workflow(self, workflow: Any) -> None:
         if not _is_workflow(workflow):
-            raise RegistrationError(f"workflows=[…] holds {workflow!r}, which is no workflow", _workflow_hint(workflow))
+            raise RegistrationError(
+                f"workflows=[…] holds {workflow!r}, which is no workflow", _workflow_hint(workflow)
+            )
         program = Program(workflow, fingerprint(workflow))
         if program.name in self.programs:
             raise RegistrationError(
                 f"two workflows are named {program.name!r}", "Rename one, as in @workflow(name='…')."
             )
         if isinstance(workflow, type) and not any(d.kind == "method" for d in program.members.values()):
-            raise RegistrationError(f"the workflow {program.name} has no @method", "Mark its first method with @method.")
+            raise RegistrationError(
+                f"the workflow {program.name} has no @method", "Mark its first method with @method."
+            )
         for definition in program.members.values():
             self._check_code(definition)
         self.programs[program.name] = program
@@ -93,7 +97,9 @@ class Registry:
         if definition.kind == "query" and (
             inspect.isgeneratorfunction(definition.fn) or inspect.iscoroutinefunction(definition.fn)
         ):
-            raise RegistrationError(f"the query {definition.label} is no plain function", "A query only reads.")
+            raise RegistrationError(
+                f"the query {definition.label} is no plain function", "A query only reads."
+            )
         self._codec.signature(definition)
 
     # --- services ---
@@ -106,12 +112,16 @@ class Registry:
         elif isinstance(service, Service):
             self._add_instance(service)
         else:
-            raise RegistrationError(f"services=[…] holds {service!r}, which is no service", _service_hint(service))
+            raise RegistrationError(
+                f"services=[…] holds {service!r}, which is no service", _service_hint(service)
+            )
 
     def _add_instance(self, service: Service) -> None:
         tasks = type(service).tasks()
         if not tasks:
-            raise RegistrationError(f"the service {type(service).__name__} has no @task", "Mark its tasks with @task.")
+            raise RegistrationError(
+                f"the service {type(service).__name__} has no @task", "Mark its tasks with @task."
+            )
         for attribute, task in tasks.items():
             if not _implemented(task):
                 raise RegistrationError(

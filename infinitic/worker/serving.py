@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -67,7 +68,7 @@ class Worker:
         name: str | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        given = {
+        given: dict[str, Any] = {
             "transport": transport,
             "storage": storage,
             "concurrency": concurrency,
@@ -79,10 +80,16 @@ class Worker:
         self._clock = clock
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.registry = Registry(
-            workflows, services, codec=self._codec, retry=retry, timeout=as_timeout(timeout, "Worker(timeout=)")
+            workflows,
+            services,
+            codec=self._codec,
+            retry=retry,
+            timeout=as_timeout(timeout, "Worker(timeout=)"),
         )
         if not self.registry.programs and not self.registry.handlers:
-            raise RegistrationError("this worker serves nothing", "Give it workflows=[…], services=[…], or both.")
+            raise RegistrationError(
+                "this worker serves nothing", "Give it workflows=[…], services=[…], or both."
+            )
         for program in self.registry.programs.values():
             for line in dropped_calls(program):
                 log.warning("%s", line)
@@ -125,8 +132,10 @@ class Worker:
         self._executor.close()
         self._executor.wait_idle(drain)
         loops.stop()
-        self._conductor.close()
-        self._backend.close()
+        with ExitStack() as rest:  # in reverse, each whatever becomes of the others
+            rest.callback(self._backend.close)
+            rest.callback(self._conductor.close)
+            rest.callback(self._executor.stop)
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM, then drain; a second signal ends the process at once, with status 130.

@@ -13,7 +13,7 @@ from infinitic.topics import workflow_topic
 from infinitic.worker.batches import Conductor
 
 AHEAD = 2 * SECOND
-LEASE = 2 * SECOND
+LEASE = 1 * SECOND
 PAGE = 200
 OFFER_AGAIN = 5 * SECOND
 BEHIND = 5 * SECOND
@@ -34,6 +34,7 @@ class Sweeper:
         """One sweep. Raises `StorageError` or `TransportError`."""
         conductor = self._conductor
         conductor.backend.transport.sweep()
+        conductor.workflow_bell.rung = conductor.service_bell.rung = True  # lest a ring was lost
         if not conductor.registry.programs:
             return
         now = conductor.backend.storage.now()
@@ -65,7 +66,9 @@ class Sweeper:
             return
         self._offered.update((id, now) for _, id in fresh)
         outputs = tuple(
-            Outgoing(workflow_topic(name), id, Message(kind="offer", id=new_id(), workflow=name, workflow_id=id))
+            Outgoing(
+                workflow_topic(name), id, Message(kind="offer", id=new_id(), workflow=name, workflow_id=id)
+            )
             for name, id in fresh
         )
         conductor.backend.commit([Step(outputs=outputs)])

@@ -82,7 +82,9 @@ class TaskStep:
         if delivery.deaths >= DEATHS:
             return self._lost(delivery, request)
         if handler is None:
-            known = ", ".join(sorted(h.name for h in self._registry.handlers.values() if h.service == request.service))
+            known = ", ".join(
+                sorted(h.name for h in self._registry.handlers.values() if h.service == request.service)
+            )
             problem = f"the service {request.service} has no task {request.name!r} (it has: {known})"
             return self._refused(delivery, RegistrationError(problem))
         try:
@@ -129,9 +131,9 @@ class TaskStep:
         policy = attempt.handler.retry or DEFAULT_RETRY
         given = attempt.request.options.get("retry")
         if given is not None:
-            policy = retry_of(given, error)
+            policy = retry_of(given, _as_failure(error))
         number = attempt.message.attempt - attempt.request.uncounted
-        return policy.delay(max(number, 1), error, self._chance)
+        return policy.delay(max(number, 1), _as_failure(error), self._chance)
 
     def _refused(self, delivery: Delivery, error: Exception) -> Outgoing:
         """An attempt that cannot even begin, and could not on another day either."""
@@ -173,6 +175,11 @@ def retry_of(fields: dict[str, Any], error: BaseException) -> Retry:
     retried = matches("retry_on") and not matches("never_on")
     plain = {name: fields[name] for name in RETRY_FIELDS if name in fields}
     return Retry(**plain, retry_on=(Exception,) if retried else ())
+
+
+def _as_failure(error: BaseException) -> BaseException:
+    """What the policy is asked about: a task that exits or is interrupted has failed like any other."""
+    return error if isinstance(error, Exception) else Exception(f"{type(error).__name__}: {error}")
 
 
 def _own(error: BaseException) -> BaseException:

@@ -95,7 +95,9 @@ class Driver:
     def cancel(self, id: str = "cancel", call_id: str = "") -> Turn | Refusal | None:
         return self.apply(CancelRequested(id, call_id))
 
-    def answer(self, position: str, value: Any = None, status: str = "completed", error: Exception | None = None) -> Any:
+    def answer(
+        self, position: str, value: Any = None, status: str = "completed", error: Exception | None = None
+    ) -> Any:
         value = Raw(self.codec.encode(value))
         return self.apply(Answered("", position, status, value, error_value(error) if error else None))
 

@@ -8,6 +8,8 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from infinitic.messages import Message, Outgoing
 from infinitic.records import Append, Mark, StateRecord, TurnRow, Version
 
@@ -83,6 +85,25 @@ def actors(path, code, *arguments):
 def actor(path, code):
     with actors(path, code) as [one]:
         yield one
+
+
+@contextmanager
+def mounted(directory, options):
+    """A file system of its own at *directory*, which takes root."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs root on Linux, to mount a small file system")
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mount.returncode:
+        pytest.skip(f"this machine does not let us mount: {mount.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", directory], check=True)
 
 
 class Woken:

@@ -1,10 +1,9 @@
-"""What cannot be used is refused in one line that says what to do; what can be is shared by all who open it."""
+"""What cannot be used is refused in one line that says what to do; what can be is shared by all."""
 
 import os
 import sqlite3
 import subprocess
-import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ import pytest
 from infinitic import sqlite_file
 from infinitic.errors import Bug, ConfigurationError, StorageError, TransportError
 from infinitic.sqlite_file import APPLICATION, MIGRATIONS, SqliteFile
-from infinitic.sqlite_file.trouble import file_system, refuse_network, refuse_platform
-from tests.sqlite.given import actor, actors, event
+from infinitic.sqlite_file.trouble import GIVE_ACCESS, file_system, refuse_network, refuse_platform
+from tests.sqlite.given import actor, actors, event, mounted
 
 
 def refused(path, **options):
@@ -78,49 +77,27 @@ def test_folders_are_made(path):
 
 def test_a_folder_cannot_be_the_file(path):
     path.mkdir()
-    assert refused(path).startswith(f"{path} cannot be opened. ")
+    assert refused(path) == f"{path} is a folder. Name a file, which need not exist yet."
 
 
 def test_a_folder_that_is_a_file_is_refused(path):
     path.write_text("")
     inside = path / "infinitic.db"
-    assert refused(inside).startswith(f"{inside} cannot be used (Not a directory). ")
-
-
-@contextmanager
-def mounted(directory, options):
-    """A file system of its own at *directory*, which takes root."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("needs root on Linux, to mount a small file system")
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory], capture_output=True, text=True, check=False
-    )
-    if mount.returncode:
-        pytest.skip(f"this machine does not let us mount: {mount.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", directory], check=True)
+    assert refused(inside).startswith(f"{inside} cannot be used (File exists). ")
 
 
 def test_a_read_only_folder_is_refused(tmp_path):
     path = tmp_path / "infinitic.db"
     with mounted(tmp_path, "size=2m"):
         subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
-        assert refused(path) == (
-            f"{path}.lock cannot be written by this user (Read-only file system). "
-            "Give it write access to the file and to its folder, or name another file."
-        )
+        assert refused(path) == f"{tmp_path} cannot be written by this user. {GIVE_ACCESS}"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everything")
 def test_a_read_only_file_is_refused(path):
     SqliteFile(path).close()
     path.chmod(0o400)
-    assert refused(path) == (
-        f"{path} cannot be written by this user. "
-        "Give it write access to the file and to its folder, or name another file."
-    )
+    assert refused(path) == f"{path} cannot be written by this user. {GIVE_ACCESS}"
 
 
 def test_a_full_disk_is_told_and_nothing_of_the_step_is_written(tmp_path):
@@ -130,8 +107,7 @@ def test_a_full_disk_is_told_and_nothing_of_the_step_is_written(tmp_path):
         with file.transaction() as db:
             db.execute(add, (10,))
         with pytest.raises(StorageError) as caught, file.transaction() as db:
-            db.execute(add, (10,))
-            db.execute(add, (2_000_000,))
+            db.executemany(add, [(10,), (2_000_000,)])
         hint = "Free some space: nothing of the last step was written."
         assert str(caught.value) == f"the disk that holds {path} is full. {hint}"
         with file.transaction() as db:
@@ -222,7 +198,9 @@ def test_an_unknown_durability_is_refused(path):
 
 
 @pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("normal", 1)])
-def test_a_durable_transaction_waits_for_the_disk_unless_the_option_says_otherwise(path, durability, synchronous):
+def test_a_durable_transaction_waits_for_the_disk_unless_the_option_says_otherwise(
+    path, durability, synchronous
+):
     with closing(SqliteFile(path, durability=durability)) as file:
         with file.transaction() as db:
             assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
@@ -233,16 +211,18 @@ def test_a_durable_transaction_waits_for_the_disk_unless_the_option_says_otherwi
 def test_an_error_inside_rolls_back_and_passes_through(path):
     with closing(SqliteFile(path)) as file:
         with pytest.raises(KeyError), file.transaction() as db:
-            db.execute("DROP TABLE dead")
-            raise KeyError
+            raise KeyError(db.execute("DROP TABLE dead"))
         with file.reading() as db:
             assert db.execute("SELECT count(*) FROM dead").fetchone() == (0,)
 
 
 def test_a_statement_that_is_wrong_is_our_bug(path):
-    with closing(SqliteFile(path)) as file, pytest.raises(Bug, match="no such table: nowhere"):
-        with file.transaction() as db:
-            db.execute("SELECT * FROM nowhere")
+    with (
+        closing(SqliteFile(path)) as file,
+        pytest.raises(Bug, match="no such table: nowhere"),
+        file.transaction() as db,
+    ):
+        db.execute("SELECT * FROM nowhere")
 
 
 def test_a_checkpoint_empties_the_log(path):

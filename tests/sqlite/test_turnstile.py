@@ -85,7 +85,8 @@ while True:
     with file.transaction() as db:
         if db.execute("SELECT count(*) FROM dead WHERE reason = 'stop'").fetchone()[0]:
             break
-        db.execute("INSERT INTO dead (topic, key, body, reason, at) VALUES (?, '', '', '', 0)", (sys.argv[2],))
+        add = "INSERT INTO dead (topic, key, body, reason, at) VALUES (?, '', '', '', 0)"
+        db.execute(add, (sys.argv[2],))
 """
 
 
@@ -117,6 +118,8 @@ with file.transaction() as db:
     say("inside")
     hear()
 """
+
+
 def test_a_process_that_dies_inside_leaves_the_turnstile_free_and_nothing_half_done(path):
     with actor(path, INSIDE) as other:
         assert other.heard() == "inside"

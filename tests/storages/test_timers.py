@@ -21,7 +21,6 @@ from tests.storages.given import (
 
 LEASE = 10 * SECOND
 AHEAD = 2 * SECOND
-OVERDUE = 300_000
 
 
 def claim(storage, workflows=("trips",), ahead=AHEAD, limit=100, lease=LEASE):
@@ -172,13 +171,6 @@ def test_a_timer_whose_claim_has_passed_is_free(storage):
     assert claim(storage, ahead=3 * HOUR) == ["m0.1"]
 
 
-def test_a_timer_long_overdue_is_taken_from_its_claimer(storage):
-    now = storage.now()
-    write(storage, start(timers_set=(timer("m0.1", now - HOUR, claimed_until=now + HOUR),)))
-
-    assert claim(storage) == ["m0.1"]
-
-
 def test_a_year_late_a_timer_is_still_claimed(storage):
     write(storage, start(timers_set=(timer("m0.1", storage.now() - 365 * 24 * HOUR), timer("zero", 0))))
 
@@ -222,21 +214,9 @@ def test_a_cleared_timer_is_not_claimed(storage):
 def test_a_timer_is_free_again_at_the_instant_its_lease_ends(storage, jump):
     row = timer("m0.1", storage.now() + SECOND)
     write(storage, start(timers_set=(row,)))
-    # Overdue by no more than 300 ms all the time: the lease alone decides.
-    assert claim(storage, lease=OVERDUE - 1) == ["m0.1"]
+    assert claim(storage, lease=LEASE) == ["m0.1"]
 
-    jump(SECOND + OVERDUE - 2)
-    assert claim(storage) == []
-
-    jump(1)
-    assert claim(storage) == ["m0.1"]
-
-
-def test_a_claimed_timer_is_taken_when_it_is_more_than_300_ms_overdue(storage, jump):
-    write(storage, start(timers_set=(timer("m0.1", storage.now() + SECOND),)))
-    assert claim(storage) == ["m0.1"]
-
-    jump(SECOND + OVERDUE)
+    jump(SECOND + LEASE - 1)
     assert claim(storage) == []
 
     jump(1)

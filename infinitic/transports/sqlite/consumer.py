@@ -64,6 +64,7 @@ class SqliteConsumer:
         )
         self._back_to = END
         self._mutex = threading.Lock()  # guards _back_to
+        self._fresh: list[int] = []  # rows that the call under way marked as handed out
         self._turn = 0
         self._listener = Listener(presence, ready, self.look, patience)
 
@@ -73,28 +74,49 @@ class SqliteConsumer:
         with self._receiving:
             if self.closed or limit <= 0:
                 return []
-            deliveries = self._given_back(limit)
-            with self._file.reading(TransportError) as db:
-                free = queue.is_free(db, self.topics)
-            # one place is kept, lest instances that are held and busy keep all others waiting
-            deliveries += self._own(limit - len(deliveries) - free)
-            if free and len(deliveries) < limit:
-                self._take(limit - len(deliveries))
-                deliveries += self._own(limit - len(deliveries))
-            return deliveries
+            self._fresh.clear()
+            again = self._given_back(limit)
+            try:
+                return again + self._received(limit - len(again))
+            except BaseException:  # what nobody got is not handed out
+                self._again.update((delivery.receipt.row, delivery) for delivery in again)
+                self._take_back(self._fresh)
+                raise
 
     def _given_back(self, limit: int) -> list[Delivery]:
         rows = list(islice(self._again, limit))
         return [self._again.pop(row) for row in rows]
 
-    def _own(self, limit: int) -> list[Delivery]:
-        """The next of what belongs to this consumer. Broken messages are put away, hints leave the table."""
+    def _received(self, limit: int) -> list[Delivery]:
+        with self._file.reading(TransportError) as db:
+            free = queue.is_free(db, self.topics)
+            # one place is kept, lest instances that are held and busy keep all others waiting
+            rows = self._own(db, limit - free)
+        deliveries = self._handed_out(rows)
+        room = limit - len(deliveries)
+        if free and room > 0:
+            self._take(room)
+            with self._file.reading(TransportError) as db:
+                rows = self._own(db, room)
+            deliveries += self._handed_out(rows)
+        return deliveries
+
+    def _take_back(self, rows: Sequence[int]) -> None:
+        """These rows, which are still this consumer's, are to be handed out again."""
+        with self._mutex:
+            self._handed.difference_update(rows)
+            self._back_to = min(self._back_to, *(row - 1 for row in rows)) if rows else self._back_to
+
+    def _own(self, db: Connection, limit: int) -> list[Row]:
+        """The next of what belongs to this consumer."""
         if limit <= 0:
             return []
         with self._mutex:
             self._high, self._back_to = min(self._high, self._back_to), END
-        with self._file.reading(TransportError) as db:
-            rows = list(islice(self._new(queue.own(db, self.id, self._high)), limit))
+        return list(islice(self._new(queue.own(db, self.id, self._high)), limit))
+
+    def _handed_out(self, rows: Sequence[Row]) -> list[Delivery]:
+        """*rows* as deliveries. Broken messages are put away, hints leave the table."""
         decoded = [self._delivery(row) for row in rows]
         broken = [(row, found) for row, found in zip(rows, decoded, strict=True) if isinstance(found, str)]
         hints = [row.id for row in rows if queue.is_broadcast(row.topic)]
@@ -108,6 +130,7 @@ class SqliteConsumer:
             self._high = row.id
             if row.id not in self._handed:
                 self._handed.add(row.id)
+                self._fresh.append(row.id)
                 yield row
 
     def _delivery(self, row: Row) -> Delivery | str:
@@ -195,9 +218,7 @@ class SqliteConsumer:
         if keyed and row in self._in_hand:
             self._again[row] = delivery
         elif keyed:
-            with self._mutex:
-                self._handed.discard(row)
-                self._back_to = min(self._back_to, row - 1)
+            self._take_back([row])
         return keyed
 
     def _free(self, shared: Sequence[tuple[str, int]]) -> None:

@@ -1,0 +1,242 @@
+"""The embedded backend, fully durable, beside the bare pipeline in the same run.
+
+The bare pipeline makes the same transaction (head, turn, next task in; done task out) under the same file lock, with
+the same two thread hand-overs a step, and no engine. Figures are medians over the rounds, with their range.
+
+    python -m benchmarks.embedded [--rounds 5] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import itertools
+import sqlite3
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from infinitic import Client, Flow, Worker, task, workflow
+
+PAYLOAD = b"x" * 260  # about what a turn, a record and a task message weigh
+Figures = dict[str, list[float]]
+
+
+@task
+def add(total: int, number: int) -> int:
+    return total + number
+
+
+@workflow
+def chain(steps: int) -> Flow[int]:
+    total = 0
+    for number in range(steps):
+        total = yield from add(total, number)
+    return total
+
+
+# --- the bare pipeline ---
+
+
+class Bare:
+    """The same writes and hand-overs, and nothing else. *group* steps that are ready share one transaction."""
+
+    def __init__(self, folder: Path, durable: bool = True) -> None:
+        self.path = folder / "bare.db"
+        self.lock = (folder / "bare.lock").open("w")
+        self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        self.db.executescript(
+            f"""
+            PRAGMA journal_mode = WAL; PRAGMA synchronous = {"FULL" if durable else "OFF"};
+            CREATE TABLE heads (id TEXT PRIMARY KEY, turns INTEGER, record BLOB) WITHOUT ROWID;
+            CREATE TABLE turns (id TEXT, number INTEGER, body BLOB, PRIMARY KEY (id, number)) WITHOUT ROWID;
+            CREATE TABLE tasks (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT, body BLOB);
+            """
+        )
+        self.asked: SimpleQueue[tuple[str, int] | None] = SimpleQueue()
+        self.answered: SimpleQueue[tuple[str, int]] = SimpleQueue()
+
+    def run(self, workflows: int, steps: int, latencies: list[float] | None = None) -> None:
+        """Take *workflows* chains through *steps* steps each."""
+        self.db.executescript("DELETE FROM heads; DELETE FROM turns; DELETE FROM tasks;")
+        thread = threading.Thread(target=self._serve, daemon=True)
+        thread.start()
+        counts = {f"w{number}": 0 for number in range(workflows)}
+        for key in counts:
+            self.db.execute("INSERT OR REPLACE INTO heads VALUES (?, 0, ?)", (key, PAYLOAD))
+            self.asked.put((key, 0))
+        while counts:
+            began = time.perf_counter()
+            ready = [self.answered.get()]
+            while not self.answered.empty():
+                ready.append(self.answered.get())
+            self._commit(ready, counts, steps)
+            if latencies is not None:
+                latencies.append(time.perf_counter() - began)
+        self.asked.put(None)
+        thread.join()
+
+    def _serve(self) -> None:
+        while (asked := self.asked.get()) is not None:
+            self.answered.put(asked)
+
+    def _commit(self, ready: list[tuple[str, int]], counts: dict[str, int], steps: int) -> None:
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        execute = self.db.execute
+        execute("BEGIN IMMEDIATE")
+        following = []
+        for key, row in ready:
+            number = counts[key]
+            execute("UPDATE heads SET turns = ?, record = ? WHERE id = ? AND turns = ?", (number + 1, PAYLOAD, key, number))
+            execute("INSERT INTO turns VALUES (?, ?, ?)", (key, number, PAYLOAD))
+            task = execute("INSERT INTO tasks (key, body) VALUES (?, ?)", (key, PAYLOAD)).lastrowid or 0
+            if row:
+                execute("DELETE FROM tasks WHERE id = ?", (row,))
+            counts[key] = number + 1
+            following.append((key, task))
+        execute("COMMIT")
+        fcntl.flock(self.lock, fcntl.LOCK_UN)
+        for key, task in following:
+            if counts[key] < steps:
+                self.asked.put((key, task))
+            else:
+                del counts[key]
+
+    def close(self) -> None:
+        self.db.close()
+        self.lock.close()
+
+
+# --- ours ---
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Client]:
+    """A worker and a client on one fresh file."""
+    url = f"sqlite:///{folder}/ours.db"
+    with Worker(url, workflows=[chain], services=[add]), Client(url) as client:
+        client.run(chain(100))  # warm-up
+        yield client
+
+
+def sequential(client: Client, steps: int) -> float:
+    """Steps a second of one workflow."""
+    began = time.perf_counter()
+    client.run(chain(steps), timeout=600)
+    return steps / (time.perf_counter() - began)
+
+
+def many(client: Client, workflows: int, steps: int) -> float:
+    """Steps a second of many workflows at once, their starts included."""
+    began = time.perf_counter()
+    for handle in [client.start(chain(steps)) for _ in range(workflows)]:
+        handle.result(600)
+    return workflows * steps / (time.perf_counter() - began)
+
+
+def step_latencies(client: Client, steps: int) -> list[float]:
+    """Seconds between the turns of one workflow, from their recorded times."""
+    handle = client.start(chain(steps))
+    handle.result(600)
+    return [(b.at - a.at) / 1e6 for a, b in itertools.pairwise(handle.history())]
+
+
+def bare_rate(workflows: int, steps: int) -> float:
+    """The bare pipeline's steps a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        bare = Bare(Path(folder))
+        bare.run(1, 100)
+        began = time.perf_counter()
+        bare.run(workflows, steps)
+        seconds = time.perf_counter() - began
+        bare.close()
+    return workflows * steps / seconds
+
+
+# --- the table ---
+
+
+def measure(rounds: int, quick: bool) -> Figures:
+    """All figures, ours and the bare pipeline's taking turns."""
+    sizes = (300, 1000) if quick else (1000, 10_000)
+    figures: Figures = {}
+
+    def note(name: str, figure: Callable[[], float]) -> None:
+        figures.setdefault(name, []).append(figure())
+
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as client:
+            for size in sizes:
+                note(f"one workflow, {size:,} steps|bare", lambda size=size: bare_rate(1, size))
+                note(f"one workflow, {size:,} steps|ours", lambda size=size: sequential(client, size))
+            note("200 workflows × 10|bare", lambda: bare_rate(200, 10))
+            note("200 workflows × 10|ours", lambda: many(client, 200, 10))
+            latencies = sorted(step_latencies(client, sizes[0]))
+            note("latency p50|µs", lambda: latencies[len(latencies) // 2] * 1e6)
+            note("latency p99|µs", lambda: latencies[int(len(latencies) * 0.99)] * 1e6)
+    return figures
+
+
+def fsyncs_per_step(steps: int = 200) -> str:
+    """How many times a step waits for the disk, counted by strace where that is installed."""
+    import shutil
+    import subprocess
+    import sys
+
+    if shutil.which("strace") is None:
+        return "not counted: strace is not installed"
+    with tempfile.TemporaryDirectory() as folder:
+        script = (
+            "from pathlib import Path; import sys; from benchmarks.embedded import *\n"
+            f"with serving(Path({folder!r})) as client: sequential(client, int(sys.argv[1]))"
+        )
+        counts = []
+        for size in (0, steps):
+            log = f"{folder}/strace{size}"
+            command = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", log]
+            subprocess.run([*command, sys.executable, "-c", script, str(size)], check=True)
+            lines = Path(log).read_text().splitlines()
+            counts.append(sum(int(line.split()[3]) for line in lines if line.rstrip().endswith("sync")))
+    return f"{(counts[1] - counts[0]) / steps:.2f}"
+
+
+def spread(values: list[float]) -> str:
+    """The median and the range."""
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
+
+
+def show(figures: Figures) -> None:
+    """Print the table."""
+    table = Table("what", "ours", "bare pipeline", "bare / ours", title="Embedded, SQLite, every commit on the disk")
+    for name in dict.fromkeys(key.partition("|")[0] for key in figures):
+        bare = figures.get(f"{name}|bare")
+        if bare is None:
+            table.add_row(name, spread(figures[f"{name}|µs"]) + " µs", "", "")
+            continue
+        ours = figures[f"{name}|ours"]
+        ratios = [b / o for b, o in zip(bare, ours, strict=True)]
+        table.add_row(name, spread(ours) + " /s", spread(bare) + " /s", f"{statistics.median(ratios):.2f}")
+    Console().print(table)
+
+
+def main(*_: Any) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    show(measure(options.rounds, options.quick))
+    Console().print(f"fsyncs a step, one workflow: {fsyncs_per_step()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Ends of the command: what each error means to a shell, and the one line that says it.
+
+0 done; 1 the workflow failed, timed out or was cancelled; 2 wrong use; 3 what an operator can mend: configuration,
+storage, transport, registration; 4 waited in vain; 5 unknown, in use, or finished; 70 a bug; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+from rich.text import Text
+
+from infinitic.cli.console import errors, plain_line
+from infinitic.errors import (
+    InfiniticError,
+    InvalidId,
+    OperatorError,
+    PayloadError,
+    RemoteError,
+    WorkflowCancelled,
+    WorkflowFailed,
+)
+
+OK, FAILED, USAGE, OPERATOR, TIMED_OUT, REFUSED, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
+
+TABLE = """\b
+Exit codes:
+  0    done
+  1    the workflow failed, timed out or was cancelled
+  2    wrong use: an unknown option, malformed JSON, arguments that do not fit
+  3    for the operator: configuration, storage, transport, registration
+  4    waited longer than --timeout; what was started goes on
+  5    the id is unknown or in use, or the instance has finished
+  130  interrupted"""
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code that *error* ends the command with."""
+    match error:
+        case WorkflowFailed() | WorkflowCancelled() | RemoteError():
+            return FAILED
+        case click.UsageError() | PayloadError() | InvalidId():
+            return USAGE
+        case OperatorError() | click.FileError():
+            return OPERATOR
+        case TimeoutError():
+            return TIMED_OUT
+        case InfiniticError():
+            return REFUSED
+        case click.Abort() | KeyboardInterrupt():
+            return INTERRUPTED
+    return BUG
+
+
+def report(error: BaseException, *, debug: bool) -> int:
+    """Say on stderr in one line what happened, with the traceback when *debug*; the exit code."""
+    code = code_of(error)
+    if code == INTERRUPTED:
+        return code
+    if debug:
+        errors().print("".join(traceback.format_exception(error)), end="", markup=False, highlight=False)
+    line = Text("error: ", style="bold red")
+    errors().print(line.append(plain_line(sentence(error, code)), style="not bold default"), soft_wrap=True)
+    return code
+
+
+def sentence(error: BaseException, code: int) -> str:
+    """What happened, and what to do about it."""
+    if isinstance(error, click.UsageError):
+        return f"{error.format_message().rstrip('.')}. {_help_of(error)}"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if code == BUG:
+        name = type(error).__name__
+        return f"{name}: {error}. This is a bug in Infinitic for Python: please report it with what --debug shows."
+    return (
+        str(error) if isinstance(error, InfiniticError | TimeoutError) else f"{type(error).__name__}: {error}"
+    )
+
+
+def _help_of(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx is not None else "infinitic"
+    return f"See {path} --help."
+
+
+def leave(code: int) -> None:
+    """End the process."""
+    sys.exit(code)

@@ -1,0 +1,245 @@
+"""Showing: a story as a tree of lines. Styles are hints; all that matters is in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from rich.tree import Tree
+
+from infinitic.cli import words
+from infinitic.events import ErrorValue, Frame
+from infinitic.records import COMPLETED, RUNNING, SUSPENDED
+from infinitic.story import Attempt, Branch, Method, Node, Note, Step, Story, Together
+
+DONE, BROKEN, OPEN, GONE, AGAIN = "✔", "✗", "●", "○", "↻"
+STYLES = {DONE: "green", BROKEN: "red", OPEN: "cyan", GONE: "dim", AGAIN: "yellow"}
+STATUS_STYLES = {
+    RUNNING: "cyan",
+    SUSPENDED: "bold yellow",
+    COMPLETED: "green",
+    "failed": "bold red",
+    "cancelled": "magenta",
+    "terminated": "magenta",
+    "continued": "dim",
+}
+FRAMES = 5
+CAUSES = 4
+
+
+def shown(story: Story, now: int) -> RenderableType:
+    """The whole story: a head, and a tree with a root for each method."""
+    parts: list[RenderableType] = [*_head(story, now), Text()]
+    parts += [_method(method, story, now) for method in story.methods]
+    parts += _tail(story)
+    return Group(*parts)
+
+
+# --- head and tail ---
+
+
+def _head(story: Story, now: int) -> Iterable[Text]:
+    status = Text(story.status, style=STATUS_STYLES.get(story.status, ""))
+    yield Text.assemble((story.workflow, "bold"), " ", (story.workflow_id, "bold"), " is ", status)
+    if story.reason:
+        yield Text(f"  {words.shortened(story.reason, 2_000)}", style="yellow")
+    yield _facts("  ", _times(story, now), f"{story.turns} turns", *_relations(story))
+
+
+def _times(story: Story, now: int) -> str:
+    started = f"started {words.ago(story.started, now)} ({words.instant(story.started)})"
+    return f"{started}, took {words.duration(story.ended - story.started)}" if story.ended else started
+
+
+def _relations(story: Story) -> Iterable[str]:
+    if story.tags:
+        yield "tags " + ", ".join(story.tags)
+    if story.meta:
+        yield "meta " + ", ".join(f"{name}={one}" for name, one in story.meta.items())
+    if story.parent is not None:
+        yield f"child of {story.parent.workflow} {story.parent.workflow_id}"
+    if story.previous:
+        yield f"goes on from run {story.previous}"
+
+
+def _tail(story: Story) -> Iterable[Text]:
+    for signal in story.unreceived:
+        data = words.value(bytes(signal.value).decode(errors="replace"))
+        yield _line(OPEN, f"{signal.channel} holds {data}, which nothing has received yet")
+    if story.late:
+        yield _line(OPEN, f"{story.late} under way although the run has ended: nobody waits for it")
+
+
+# --- methods ---
+
+
+def _method(method: Method, story: Story, now: int) -> Tree:
+    label = words.call(method.name or story.workflow, method.arguments, 100)
+    tree = Tree(Text(label, style="bold"), guide_style="dim")
+    _grow(tree, method.nodes, now)
+    if method.status != RUNNING:
+        _end(tree, method)
+    elif not method.nodes:
+        tree.add(_line(OPEN, "has asked for nothing yet"))
+    return tree
+
+
+def _end(tree: Tree, method: Method) -> None:
+    took = words.duration(method.ended - method.started) if method.ended else ""
+    if method.error is not None:
+        end = tree.add(
+            _line(BROKEN, words.error(method.error), f"after {took}" if took else "", style="bold red")
+        )
+        _trace(end, method.error)
+    elif method.status == COMPLETED:
+        tree.add(_line(DONE, f"returned {words.value(method.value, 200)}", f"after {took}" if took else ""))
+    elif method.status != "continued":
+        tree.add(_line(GONE, method.status, f"after {took}" if took else ""))
+
+
+def _trace(node: Tree, error: ErrorValue) -> None:
+    """Where an error came from, and what caused it."""
+    _frames(node, words.own_frames(error.stack))
+    for note in error.notes:
+        node.add(Text(words.shortened(note, 200), style="dim"))
+    cause, depth = error.cause, 0
+    while cause is not None and depth < CAUSES:
+        node = node.add(Text(f"caused by {words.error(cause)}", style="red"))
+        _frames(node, words.own_frames(cause.stack))
+        cause, depth = cause.cause, depth + 1
+
+
+def _frames(node: Tree, stack: tuple[Frame, ...]) -> None:
+    for frame in stack[-FRAMES:]:
+        node.add(Text(words.place(frame), style="dim"))
+
+
+# --- nodes ---
+
+
+def _grow(tree: Tree, nodes: Iterable[Node], now: int) -> None:
+    for node in nodes:
+        match node:
+            case Step():
+                _step(tree, node, now)
+            case Note():
+                _note(tree, node)
+            case Together():
+                _grow(tree.add(Text("side by side", style="dim")), node.nodes, now)
+            case Branch():
+                _grow(tree.add(Text(f"branch {node.path.rpartition('.')[2]}", style="dim")), node.nodes, now)
+
+
+def _note(tree: Tree, note: Note) -> None:
+    at = words.instant(note.at)
+    match note.kind:
+        case "cancel":
+            tree.add(_line(GONE, "its cancellation was asked for", at))
+        case "timeout":
+            tree.add(_line(BROKEN, "the run took longer than its timeout", at))
+        case "retried":
+            tree.add(_line(AGAIN, "the failure was taken back: retried by hand", at))
+        case "failed":
+            node = tree.add(_line(BROKEN, words.error(note.error) if note.error else "failed", at))
+            if note.error is not None:
+                _trace(node, note.error)
+
+
+def _step(tree: Tree, step: Step, now: int) -> None:
+    node = tree.add(_line(_symbol(step), _what(step), *_detail(step, now), style=_style(step)))
+    if len(step.attempts) > 1 or step.status == "waiting":
+        for attempt in step.attempts:
+            _attempt(node, attempt)
+    if step.error is not None:
+        _trace(node, step.error)
+    elif step.attempts and step.status == "waiting" and step.attempts[-1].error is not None:
+        _frames(node, words.own_frames(step.attempts[-1].error.stack))
+    for frame in step.stack[-FRAMES:]:
+        node.add(Text(f"waits at {words.place(frame)}", style="dim"))
+
+
+def _symbol(step: Step) -> str:
+    if step.status == "waiting":
+        return AGAIN if step.next_at or len(step.attempts) >= step.attempt > 0 else OPEN
+    return {"completed": DONE, "failed": BROKEN, "timed_out": BROKEN}.get(step.status, GONE)
+
+
+def _style(step: Step) -> str:
+    return {"withdrawn": "dim", "voided": "dim", "cancelled": "dim"}.get(step.status, "")
+
+
+def _what(step: Step) -> str:
+    """The command as it stands in the code, and its answer."""
+    answer = f" → {words.value(step.value)}" if step.status == "completed" and step.value != "null" else ""
+    match step.kind:
+        case "timer":
+            length = words.duration(step.delay) if step.delay is not None else words.instant(step.due)
+            return f"{step.label}({length})"
+        case "receive":
+            return f"{step.label}.receive(){answer}"
+        case "signal":
+            return f"{step.label}.send({words.value(step.value)})"
+        case "inline":
+            return f"inline {step.label}{answer}"
+        case "continue":
+            return f"continues as new: {words.call(step.label, step.arguments)}"
+    failure = f": {words.error(step.error)}" if step.error is not None else ""
+    return f"{words.call(step.label, step.arguments)}{answer}{failure}"
+
+
+def _detail(step: Step, now: int) -> Iterable[str]:
+    """The facts beside: whose, how often, how long, until when."""
+    if step.workflow_id:
+        yield ("to " if step.kind == "signal" else "on " if step.kind == "call" else "id ") + step.workflow_id
+    if step.kind == "continue":
+        yield f"run {step.run}"
+    if step.status == "waiting":
+        yield from _waiting(step, now)
+        return
+    if len(step.attempts) > 1:
+        yield f"{len(step.attempts)} attempts"
+    if step.status in ("completed", "failed", "timed_out"):
+        yield words.duration(step.duration) if not step.instant else ""
+    else:
+        yield {"withdrawn": "no longer wanted", "voided": "taken back by the retry"}.get(
+            step.status, "cancelled"
+        )
+    if step.late:
+        yield "after the run had ended"
+
+
+def _waiting(step: Step, now: int) -> Iterable[str]:
+    if step.kind == "timer":
+        yield f"due {words.until(step.due, now)} ({words.instant(step.due)})"
+        return
+    if step.next_at:
+        yield f"attempt {step.attempt + 1} due {words.until(step.next_at, now)}"
+    elif step.attempt > 1:
+        yield f"attempt {step.attempt}"
+    if step.stopped:
+        yield "its cancellation was sent"
+    yield f"for {words.duration(now - step.asked)}"
+
+
+def _attempt(tree: Tree, attempt: Attempt) -> None:
+    if attempt.error is None:
+        return
+    how = "timed out" if attempt.status == "timed_out" else words.error(attempt.error)
+    next_in = f"next after {words.duration(attempt.next_at - attempt.ended)}" if attempt.next_at else ""
+    where = f"on {attempt.worker}" if attempt.worker else ""
+    took = words.duration(attempt.ended - attempt.began)
+    tree.add(_line(BROKEN, f"attempt {attempt.number}: {how}", took, where, next_in))
+
+
+# --- lines ---
+
+
+def _line(symbol: str, text: str, *facts: str, style: str = "") -> Text:
+    line = Text(f"{symbol} ", style=STYLES[symbol])
+    line.append(text, style=style or "not dim default")
+    return line.append_text(_facts(" · " if any(facts) else "", *facts))
+
+
+def _facts(before: str, *facts: str) -> Text:
+    return Text(before + " · ".join(fact for fact in facts if fact), style="dim")

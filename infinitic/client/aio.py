@@ -1,0 +1,194 @@
+"""`AsyncClient` and `AsyncHandle`: the same names to await, for applications with an event loop.
+
+Waiting takes no thread; what reads or writes files and sockets runs in threads, never on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+from dsl.calls import Call, Query, Send
+from dsl.timers import Duration
+from dsl.workflows import Workflow
+from infinitic.backends import Backend
+from infinitic.client.answers import answer_of, check_cancelled, value_of
+from infinitic.client.calls import Given, IfExists, check_call
+from infinitic.client.handles import Handle, R_co
+from infinitic.client.session import checked_limit, seconds_of, wanted
+from infinitic.client.sync import Client
+from infinitic.client.waiting import LOOK_AGAIN
+from infinitic.clock import Clock, system_clock
+from infinitic.history import Turn
+from infinitic.records import StateRecord
+from infinitic.serialization import Codec
+
+R = TypeVar("R")
+
+
+class AsyncHandle(Generic[R_co]):
+    """A `Handle` to await: `await handle` and `await handle.result(timeout)` are its result."""
+
+    def __init__(self, handle: Handle[R_co]) -> None:
+        self._handle, self._session = handle, handle._session
+
+    @property
+    def id(self) -> str:
+        """The workflow id."""
+        return self._handle.id
+
+    @property
+    def call_id(self) -> str:
+        """The id of the method call, or of the signal; "" for the instance itself."""
+        return self._handle.call_id
+
+    @property
+    def workflow(self) -> str:
+        """The name of the workflow; "" when a signal was sent and nobody here knows it."""
+        return self._handle.workflow
+
+    async def result(self, timeout: Duration | None = None) -> R_co:
+        """As `Handle.result`."""
+        return await self._handle._result_async(timeout)
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        """The same as `result()`."""
+        return self._handle.__await__()
+
+    async def status(self) -> str:
+        """As `Handle.status`."""
+        return await asyncio.to_thread(self._handle.status)
+
+    async def history(self) -> tuple[Turn, ...]:
+        """As `Handle.history`."""
+        return await asyncio.to_thread(self._handle.history)
+
+    async def cancel(self, *, timeout: Duration | None = None) -> None:
+        """As `Handle.cancel`."""
+        reply = await self._session.exchange_async(self._handle._cancellation(), seconds_of(timeout))
+        check_cancelled(reply, self.workflow)
+
+    async def retry(self, *, timeout: Duration | None = None) -> None:
+        """As `Handle.retry`."""
+        self._handle._retried(await self._session.exchange_async(self._handle._retry(), seconds_of(timeout)))
+
+    def __repr__(self) -> str:
+        return repr(self._handle).replace("<", "<Async", 1)
+
+
+class AsyncClient:
+    """A `Client` to await. It may be used from any event loop, and from several."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        transport: str | None = None,
+        storage: str | None = None,
+        codecs: Sequence[Codec] = (),
+        **config: Any,
+    ) -> None:
+        self._client = Client(url, transport=transport, storage=storage, codecs=codecs, **config)
+        self._session = self._client._session
+
+    @classmethod
+    def over(
+        cls,
+        backend: Backend,
+        *,
+        codecs: Sequence[Codec] = (),
+        look_again: float = LOOK_AGAIN,
+        clock: Clock = system_clock,
+    ) -> Self:
+        """As `Client.over`."""
+        made = cls.__new__(cls)
+        made._client = Client.over(backend, codecs=codecs, look_again=look_again, clock=clock)
+        made._session = made._client._session
+        return made
+
+    @property
+    def id(self) -> str:
+        """This client's own id, which names where it hears its answers."""
+        return self._client.id
+
+    async def start(
+        self,
+        call: Call[R],
+        *,
+        id: str | None = None,
+        tags: Iterable[str] = (),
+        meta: dict[str, Any] | None = None,
+        if_exists: IfExists = "attach",
+    ) -> AsyncHandle[R]:
+        """As `Client.start`."""
+        if if_exists == "attach":
+            return AsyncHandle(await asyncio.to_thread(self._client.start, call, id=id, tags=tags, meta=meta))
+        check_call(call, "start")
+        given = Given.checked(id, tags, meta, if_exists)
+        request, awaited = await asyncio.to_thread(self._session.begin, call, given)
+        value_of(await self._session.exchange_async(request), request.workflow, request.label, None)
+        return AsyncHandle(Handle(self._session, awaited, request.decode))
+
+    async def run(self, call: Call[R] | Query[R], *, timeout: Duration | None = None) -> R:
+        """As `Client.run`."""
+        check_call(call, "run")
+        if isinstance(call, Send | Query):
+            request = await asyncio.to_thread(self._session.request, call)
+            answer: R = answer_of(await self._session.exchange_async(request, seconds_of(timeout)), request)
+            return answer
+        return await (await self.start(call)).result(timeout)
+
+    @overload
+    async def get(self, id: str, workflow: None = None) -> AsyncHandle[Any]: ...
+    @overload
+    async def get(self, id: str, workflow: Callable[..., Call[R]]) -> AsyncHandle[R]: ...
+    @overload
+    async def get(self, id: str, workflow: type[Workflow] | str) -> AsyncHandle[Any]: ...
+    async def get(self, id: str, workflow: Any = None) -> AsyncHandle[Any]:
+        """As `Client.get`."""
+        return AsyncHandle(await asyncio.to_thread(self._client.get, id, workflow))
+
+    def find(
+        self,
+        workflow: Any = None,
+        *,
+        status: str | None = None,
+        tag: str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StateRecord]:
+        """As `Client.find`, for `async for`."""
+        where = wanted(workflow, status, tag, since)
+        return _each(self._session.pages("client.find()", where, checked_limit(limit)))
+
+    async def count(
+        self,
+        workflow: Any = None,
+        *,
+        status: str | None = None,
+        tag: str | None = None,
+        since: datetime | None = None,
+    ) -> int:
+        """As `Client.count`."""
+        return await asyncio.to_thread(self._client.count, workflow, status=status, tag=tag, since=since)
+
+    async def close(self) -> None:
+        """As `Client.close`."""
+        await asyncio.to_thread(self._client.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _each(pages: Iterator[tuple[StateRecord, ...]]) -> AsyncIterator[StateRecord]:
+    while page := await asyncio.to_thread(next, pages, ()):
+        for record in page:
+            yield record

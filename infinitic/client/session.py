@@ -1,0 +1,267 @@
+"""What `Client` and `AsyncClient` share: the backend, the messages, the waiting, the reads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+from dsl.calls import Call, MethodCall, Query, Send, StartCall
+from dsl.timers import Duration, microseconds
+from infinitic.backends import Backend
+from infinitic.client.answers import outcome, too_long
+from infinitic.client.awaited import Awaited
+from infinitic.client.calls import NOTHING, Given, Request, Writer, name_of, repeat_of
+from infinitic.client.waiting import LOOK_AGAIN, Waits
+from infinitic.clock import Clock, system_clock
+from infinitic.errors import InfiniticError, NoStorage, UnknownWorkflow
+from infinitic.events import from_datetime
+from infinitic.history import Turn, decode_turn
+from infinitic.ids import new_id
+from infinitic.messages import Reply
+from infinitic.records import STATUSES, Filter, StateRecord
+from infinitic.serialization import Serializer
+from infinitic.storages import Storage
+
+NAMES = 10_000
+PAGE = 100
+
+
+def seconds_of(timeout: Duration | None) -> float | None:
+    """A timeout in seconds, zero or more. Raises `TypeError` or `ValueError` for what is no duration."""
+    return None if timeout is None else max(0.0, microseconds(timeout, "timeout") / 1_000_000)
+
+
+class Names:
+    """Of which workflows instances are: the last 10,000. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, workflow_id: str) -> str:
+        with self._lock:
+            return self._names.get(workflow_id, "")
+
+    def put(self, workflow_id: str, workflow: str) -> None:
+        with self._lock:
+            self._names[workflow_id] = workflow
+            self._names.move_to_end(workflow_id)
+            if len(self._names) > NAMES:
+                self._names.popitem(last=False)
+
+    def drop(self, workflow_id: str) -> None:
+        with self._lock:
+            self._names.pop(workflow_id, None)
+
+
+class Session:
+    """One client's side of a backend. Thread-safe."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        serializer: Serializer,
+        *,
+        look_again: float = LOOK_AGAIN,
+        clock: Clock = system_clock,
+    ) -> None:
+        self.backend, self.serializer = backend, serializer
+        self.storage: Storage | None = None
+        with suppress(NoStorage):
+            self.storage = backend.storage
+        self.writer = Writer(new_id(), serializer, clock)
+        self.waits = Waits(backend.transport, self.storage, self.writer, look_again)
+        self._started, self._found = Names(), Names()  # by this client, in the storage
+
+    # --- sending ---
+
+    def publish(self, request: Request) -> None:
+        """Send; back once the transport holds it. Raises `TransportError`."""
+        self.waits.check_open()
+        self.backend.transport.publish([request.outgoing])
+
+    def begin(self, call: Call[Any], given: Given) -> tuple[Request, Awaited]:
+        """What is to be sent for a start or the call of a method, and its end, listened for from now on."""
+        if isinstance(call, MethodCall):
+            request = self.writer.method(call, given)
+            return request, self.waits.expect(_awaited(request, call_id=request.call_id))
+        assert isinstance(call, StartCall)
+        request = self.writer.start(call, given)
+        self._started.put(request.workflow_id, request.workflow)
+        certain = given.if_exists != "attach"
+        awaited = _awaited(
+            request, run=request.run if certain else "", start_id="" if certain else request.answer_id
+        )
+        awaited.former = self.waits.known_runs(request.workflow_id) if certain else frozenset()
+        return request, self.waits.expect(awaited)
+
+    def signal(self, call: Send, given: Given = NOTHING, *, answered: bool) -> Request:
+        """What is to be sent for a signal; may read the storage to know of which workflow the instance is."""
+        workflow = call.definition.owner or self.workflow_of(call.workflow_id)
+        return self.writer.signal(call, workflow, given, answered=answered)
+
+    def expect_answer(self, request: Request) -> Awaited:
+        """The answer to the message itself, listened for from now on; it is asked for by sending it again."""
+        return self.waits.expect(
+            _awaited(request, call_id=request.answer_id, again=repeat_of(request.outgoing))
+        )
+
+    def request(self, call: Send | Query[Any]) -> Request:
+        """What is to be sent for what `run` has answered at once."""
+        return self.writer.query(call) if isinstance(call, Query) else self.signal(call, answered=True)
+
+    # --- waiting ---
+
+    def exchange(self, request: Request, seconds: float | None = None) -> Reply:
+        """Send, and wait for the answer to the message itself. Raises `TimeoutError`."""
+        awaited = self.expect_answer(request)
+        self.publish(request)
+        return self.note(self.wait(awaited, seconds))
+
+    async def exchange_async(self, request: Request, seconds: float | None = None) -> Reply:
+        """`exchange`, without blocking the loop."""
+        awaited = await asyncio.to_thread(self.expect_answer, request)
+        await asyncio.to_thread(self.publish, request)
+        return self.note(await self.wait_async(awaited, seconds))
+
+    def wait(self, awaited: Awaited, seconds: float | None = None) -> Reply:
+        """The answer. Raises `TimeoutError` that says what is known, `TransportError` once closed."""
+        if (news := awaited.news) is not None:
+            return news
+        with self.waits.waiting(awaited) as future:
+            self.waits.freshen(awaited)
+            with suppress(TimeoutError):
+                return future.result(seconds)
+        return self._last_look(awaited, seconds or 0.0)
+
+    async def wait_async(self, awaited: Awaited, seconds: float | None = None) -> Reply:
+        """`wait`, without blocking the loop, and without a thread for as long as it takes."""
+        if (news := awaited.news) is not None:
+            return news
+        with self.waits.waiting(awaited) as future:
+            if awaited.uncertain:
+                await asyncio.to_thread(self.waits.freshen, awaited)
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+        return await asyncio.to_thread(self._last_look, awaited, seconds or 0.0)
+
+    def _last_look(self, awaited: Awaited, seconds: float) -> Reply:
+        """The answer after all, if the storage has it. Raises `TimeoutError`."""
+        record, trouble = None, self.waits.trouble
+        if self.storage is not None:
+            try:
+                [record] = self.storage.records([awaited.workflow_id])
+            except InfiniticError as error:
+                trouble = error
+            else:
+                reply = outcome(record, awaited)
+                if reply is not None:
+                    return reply
+        raise TimeoutError(
+            too_long(awaited, seconds, record, known=self.storage is not None, trouble=trouble)
+        )
+
+    # --- names ---
+
+    def workflow_of(self, workflow_id: str) -> str:
+        """The name of an instance's workflow, "" when nobody here knows it. The storage knows best."""
+        name = self._found.get(workflow_id)
+        if not name and self.storage is not None:
+            [record] = self.storage.records([workflow_id])
+            if record is not None:
+                name = record.workflow
+                self._found.put(workflow_id, name)
+        return name or self._started.get(workflow_id)
+
+    def existing(self, workflow_id: str) -> str:
+        """The name of an instance's workflow. Raises `NoStorage`, `UnknownWorkflow`."""
+        name = self.workflow_of(workflow_id)
+        if not name:
+            self.reader(f"client.get({workflow_id!r}) without the workflow")
+            raise UnknownWorkflow("", workflow_id)
+        return name
+
+    def note(self, reply: Reply) -> Reply:
+        """*reply*, which may tell that a name is wrong."""
+        if reply.status in ("unknown", "exists"):
+            self._found.drop(reply.workflow_id)
+            self._started.drop(reply.workflow_id)
+        return reply
+
+    def awaited_run(self, workflow_id: str, workflow: str) -> Awaited:
+        """The end of an instance that somebody else may have started."""
+        return self.waits.expect(Awaited(workflow, workflow_id, label=workflow, own=False))
+
+    # --- reading ---
+
+    def reader(self, what: str) -> Storage:
+        """The storage. Raises `NoStorage`, which names *what* needs it."""
+        if self.storage is None:
+            raise NoStorage(what)
+        return self.storage
+
+    def turns(self, workflow_id: str, run: str) -> tuple[Turn, ...]:
+        """The turns of one run, oldest first."""
+        rows = self.reader("handle.history()").history(workflow_id, run)
+        return tuple(decode_turn(row.body) for row in rows)
+
+    def pages(self, what: str, where: Filter, limit: int | None) -> Iterator[tuple[StateRecord, ...]]:
+        """At most *limit* records, in pages, each read when it is wanted. Raises `NoStorage` at once."""
+        return _pages(self.reader(what), where, limit)
+
+    def close(self) -> None:
+        """Stop listening, close the backend. Again: nothing."""
+        self.waits.close()
+        self.backend.close()
+
+
+def _pages(storage: Storage, where: Filter, limit: int | None) -> Iterator[tuple[StateRecord, ...]]:
+    after, left = "", limit
+    while left is None or left > 0:
+        page = storage.find(where, PAGE if left is None else min(PAGE, left), after)
+        yield page.records
+        left = None if left is None else left - len(page.records)
+        after = page.after
+        if not after:
+            return
+
+
+def _awaited(request: Request, **facts: Any) -> Awaited:
+    return Awaited(request.workflow, request.workflow_id, label=request.label, **facts)
+
+
+def wanted(workflow: Any, status: str | None, tag: str | None, since: datetime | None) -> Filter:
+    """Which instances `find` and `count` mean. Raises `ValueError` or `TypeError` for anything else."""
+    if status is not None and status not in STATUSES:
+        near = get_close_matches(str(status), STATUSES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(STATUSES)}"
+        raise ValueError(f"status={status!r} is none that there is: {hint}")
+    return Filter(
+        workflow="" if workflow is None else name_of(workflow),
+        status=status or "",
+        tag=tag or "",
+        since=0 if since is None else _instant(since),
+    )
+
+
+def _instant(since: Any) -> int:
+    if not isinstance(since, datetime):
+        raise TypeError(f"since= takes a datetime, not {since!r}")
+    if since.utcoffset() is None:
+        raise ValueError(
+            f"since={since!r} is naive: say which time zone is meant, as in since.replace(tzinfo=UTC)"
+        )
+    return from_datetime(since)
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """*limit* itself. Raises `ValueError` for what is no number of instances."""
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise ValueError(f"limit= takes a number, zero or more, not {limit!r}")
+    return limit

@@ -1,0 +1,226 @@
+"""Replaying: turns of history applied again with every command checked, and failed runs taken up again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from infinitic.engine.ambient import Ambient
+from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt
+from infinitic.engine.comparing import check_all_taken, place_of
+from infinitic.engine.ending import close_branches
+from infinitic.engine.instance import LIVE, REPLAY, Diverged, Draft, Instance
+from infinitic.engine.running import drain
+from infinitic.engine.slots import RemoteSlot, TaskSlot, TimerSlot
+from infinitic.errors import NonDeterminismError
+from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TimerFired
+from infinitic.history import AnySend, ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
+from infinitic.records import FAILED
+
+
+def replay(instance: Instance, bodies: Sequence[bytes]) -> None:
+    """Apply the turns that history holds, in order, and check every command of them. Raises `Diverged`."""
+    instance.mode = REPLAY
+    try:
+        with Ambient(instance):
+            _replay(instance, bodies)
+    except Diverged:
+        close(instance)
+        raise
+    instance.mode = LIVE
+    instance.draft = Draft()
+
+
+def _replay(instance: Instance, bodies: Sequence[bytes]) -> None:
+    draft = instance.draft = Draft()
+    index = 0
+    while index < len(bodies):
+        turn = decode_turn(bodies[index])
+        again = None if turn.end is None else _retry_of(instance, turn, bodies, index)
+        if again is None:
+            draft.recorded = turn
+            apply_again(instance, turn)
+            index += 1
+        else:
+            late = [decode_turn(body) for body in bodies[index + 1 : again]]
+            instance.turns = again
+            _redo_recorded(instance, turn, late, decode_turn(bodies[again]))
+            instance.draft = draft
+            index = again + 1
+
+
+def _retry_of(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: int) -> int | None:
+    """Where the last turn is that voids this one; None when there is none."""
+    assert turn.end is not None
+    if turn.end.status != FAILED:
+        return None
+    found = None
+    for position in range(index + 1, len(bodies)):
+        event = decode_turn(bodies[position]).event
+        if isinstance(event, Retried) and event.voids == instance.turns:
+            found = position
+    return found
+
+
+def apply_again(instance: Instance, turn: Turn) -> None:
+    """Apply one recorded turn. Raises `Diverged` unless the code does now what it did then."""
+    late = instance.ended
+    draft = instance.draft
+    draft.taken = 0
+    draft.settled.clear()
+    instance.at = turn.at
+    changed = ARRIVE[type(turn.event)](instance, turn.event) is True
+    if changed:
+        drain(instance)
+    _check(instance, turn, changed, late)
+    count_turn(instance, late)
+
+
+def count_turn(instance: Instance, late: bool) -> None:
+    """One more turn has been applied; it failed the run unless that had ended before."""
+    if instance.status == FAILED and not late:
+        instance.failed_turn = instance.turns
+    instance.turns += 1
+
+
+def _check(instance: Instance, turn: Turn, changed: bool, late: bool) -> None:
+    """Raises `Diverged` when the turn came out otherwise than history says. The recorded end is what counts."""
+    check_all_taken(instance)
+    recorded = turn.end.status if turn.end is not None else ""
+    now = instance.status if instance.ended and not late else ""
+    if not changed or recorded != now or tuple(instance.draft.settled) != turn.settled:
+        then = f"that the run {'was ' + recorded if recorded else 'went on'} with turn {instance.turns}"
+        today = f"a run that {'is ' + now if now else 'goes on' if changed else 'does not wait for this'}"
+        error = instance.end.error if instance.end is not None else None
+        place = (error.stack[-1].file, error.stack[-1].line) if error is not None and error.stack else None
+        place = place or place_of(instance, instance.branches.get("m0"))
+        position = getattr(turn.event, "position", "") or "m0"
+        raise Diverged(NonDeterminismError(instance.workflow_id, position, then, today, *place))
+    main = instance.calls.get("")
+    if turn.end is not None and main is not None:
+        instance.end = turn.end
+        instance.calls[""] = structs.replace(main, value=turn.end.value, error=turn.end.error)
+
+
+def retry(instance: Instance, bodies: Sequence[bytes], failed_turn: int, event: Retried, at: int) -> Turn:
+    """Take a failed run up again: *instance* is fresh, *bodies* are all turns of the run. Raises `Diverged`.
+
+    The turns before the failed one are replayed, its event and all later ones are applied anew. Commands of the
+    failed turn that are asked for unchanged carry on; others are issued under a new generation of their position.
+    Tasks and children that failed for good since are tried again; a limit of the whole run begins anew.
+    """
+    first = decode_turn(bodies[failed_turn]).event
+    failed_turn = first.voids if isinstance(first, Retried) else failed_turn  # a retry that failed at once
+    replay(instance, bodies[:failed_turn])
+    failed, *late = [decode_turn(body) for body in bodies[failed_turn:]]
+    instance.turns = len(bodies)
+    instance.at = max(failed.at, *(turn.at for turn in late), at)
+    try:
+        with Ambient(instance):
+            _redo(instance, failed, late)
+    except Diverged:
+        close(instance)
+        raise
+    _forget_sent(instance, late)
+    _rearm(instance)
+    return finished(instance, Retried(event.id, failed_turn, event.reply_to), False)
+
+
+def _redo_recorded(instance: Instance, failed: Turn, late: Sequence[Turn], recorded: Turn) -> None:
+    """Apply a recorded retry again."""
+    instance.draft = Draft(recorded)
+    instance.at = recorded.at
+    _redo(instance, failed, late)
+    _check(instance, recorded, True, False)
+    count_turn(instance, False)
+
+
+def _redo(instance: Instance, failed: Turn, late: Sequence[Turn]) -> None:
+    """Apply the event of a failed turn and those after it anew, as one turn.
+
+    An answer to a command that is not asked for yet waits until it is: it is then carried on.
+    """
+    retries = [turn for turn in late if isinstance(turn.event, Retried)]
+    instance.generation += len(retries) + 1
+    for turn in (failed, *retries):
+        for one in turn.commands:
+            if not isinstance(one, ReceiveIssued | ContinueIssued) and getattr(one, "failure", None) is None:
+                instance.voided[one.position.partition("~")[0]] = one
+    events = deque(turn.event for turn in (failed, *late) if turn not in retries)
+    early: dict[str, list[AnyEvent]] = {}
+    limit_run(instance)
+    while events and instance.end is None:
+        event = events.popleft()
+        if not _again(instance, event):
+            early.setdefault(getattr(event, "position", ""), []).append(event)
+        drain(instance)
+        for position in instance.carried:
+            events.extendleft(reversed(early.pop(position, ())))
+        instance.carried.clear()
+    instance.voided = dict.fromkeys(instance.voided)
+
+
+def _again(instance: Instance, event: AnyEvent) -> bool:
+    """Apply an event anew; False when it changes nothing now. Nobody's failure is taken for the last word."""
+    slot = instance.open.get(getattr(event, "position", ""))
+    if isinstance(event, AttemptFailed) and isinstance(slot, TaskSlot) and event.retry_in is None:
+        if event.attempt == slot.attempt:
+            slot.attempts += (event,)
+            slot.uncounted = event.attempt
+            next_attempt(instance, slot)
+        return True
+    if (
+        isinstance(event, Answered)
+        and isinstance(slot, RemoteSlot)
+        and event.status in ("failed", "timed_out")
+    ):
+        instance.draft.send(RetryChild(slot.position), slot)
+        return True
+    if isinstance(event, TimerFired) and event.position == RUN_TIMEOUT:
+        return True
+    return ARRIVE[type(event)](instance, event) is True
+
+
+def _forget_sent(instance: Instance, late: Sequence[Turn]) -> None:
+    """What late turns have sent is not sent once more."""
+    known: list[AnySend] = instance.draft.sends
+    for turn in late:
+        for send in turn.sends:
+            if send in known:
+                known.remove(send)
+
+
+def _rearm(instance: Instance) -> None:
+    """Set the timers' rows again, which the end of the run had cleared."""
+    if instance.ended:
+        return
+    for slot in instance.open.values():
+        if isinstance(slot, TimerSlot):
+            instance.draft.timers_set[slot.position] = (slot.issued.due, 0)
+        elif isinstance(slot, TaskSlot) and slot.next_at:
+            instance.draft.timers_set[slot.position] = (slot.next_at, slot.attempt)
+
+
+def finished(instance: Instance, event: AnyEvent, late: bool) -> Turn:
+    """The turn that was made."""
+    draft = instance.draft
+    ended = instance.ended and not late
+    count_turn(instance, late)
+    return Turn(
+        event=event,
+        at=instance.at,
+        commands=tuple(draft.commands),
+        settled=tuple(draft.settled),
+        refused=draft.refused,
+        sends=tuple(draft.sends),
+        end=instance.end if ended else None,
+        late=late,
+    )
+
+
+def close(instance: Instance) -> None:
+    """Give up a live instance: its generators are closed, and nothing of their cleanup has any effect."""
+    with Ambient(instance):
+        close_branches(instance)

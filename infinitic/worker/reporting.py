@@ -1,0 +1,47 @@
+"""Reporting: what people are told of a change, in the log and in the topics of what nobody can use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from infinitic.backends import Step
+from infinitic.messages import Outgoing
+from infinitic.topics import dead_topic
+from infinitic.worker.changes import Change
+
+log = logging.getLogger("infinitic.worker")
+workflow_log = logging.getLogger("infinitic.workflow")
+
+
+def report(change: Change) -> None:
+    """Log what the workflow's code logged, and what went wrong."""
+    about = {"workflow": change.workflow, "workflow_id": change.workflow_id}
+    for line in change.logs:
+        try:
+            workflow_log.log(line.level, line.message, *line.args, extra={**line.extra, **about})
+        except Exception as error:  # a reserved key
+            log.warning(
+                "%s %s: a log line could not be written: %s", change.workflow, change.workflow_id, error
+            )
+    for position, failure in change.unawaited:
+        log.warning(
+            "%s %s: %s failed and nobody awaited it: %s",
+            change.workflow,
+            change.workflow_id,
+            position,
+            failure,
+        )
+    if change.problem:
+        log.error("%s %s is suspended: %s", change.workflow, change.workflow_id, change.problem)
+
+
+def dead_letters(change: Change) -> Iterator[Step]:
+    """What keeps the messages that nobody can use, each with the reason."""
+    for delivery, reason in change.dead:
+        topic, message = dead_topic(delivery.topic), delivery.message
+        log.warning("%s %s: %s; moved to %s", delivery.topic, message.id, reason, topic)
+        dead = replace(message, headers={**message.headers, "reason": reason})
+        yield Step(outputs=(Outgoing(topic, message.workflow_id, dead),))

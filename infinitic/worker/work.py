@@ -1,0 +1,79 @@
+"""What the conductor works with: one instance's share of a batch, tasks that are over, bells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from infinitic.messages import Delivery, Outgoing
+from infinitic.worker.changes import Change
+
+
+@frozen
+class Finished:
+    """An attempt of a task that is over: what it answers, and the delivery that asked for it."""
+
+    task: Delivery
+    result: Outgoing
+
+
+class Tasks(Protocol):
+    """What runs tasks beside the conductor."""
+
+    def capacity(self) -> int: ...
+    def submit(self, deliveries: Sequence[Delivery]) -> None: ...
+    def cancel(self, task_id: str) -> None: ...
+
+
+class Work:
+    """One instance's share of a batch."""
+
+    __slots__ = ("back", "change", "deliveries", "trouble", "workflow", "workflow_id")
+
+    def __init__(self, workflow: str, workflow_id: str) -> None:
+        self.workflow, self.workflow_id = workflow, workflow_id
+        self.deliveries: list[Delivery] = []
+        self.change: Change | None = None
+        self.trouble: Exception | None = None  # with the backend, while this was applied
+        self.back = False  # whether the code that hung came back after all
+
+
+class Bell:
+    """Rung, from any thread, when there may be something to receive; so nobody looks in vain."""
+
+    __slots__ = ("_ready", "rung")
+
+    def __init__(self, ready: Callable[[], None]) -> None:
+        self._ready = ready
+        self.rung = True
+
+    def ring(self) -> None:
+        """There may be something."""
+        self.rung = True
+        self._ready()
+
+    def answer(self) -> bool:
+        """Whether it was rung since the last look; the look follows."""
+        if not self.rung:
+            return False
+        self.rung = False  # before the look: a ring from here on is for the next one
+        return True
+
+    def again(self, more: bool) -> bool:
+        """Whether the look found so much that there may be *more*."""
+        self.rung = self.rung or more
+        return more
+
+
+class Deposed(BaseException):
+    """The thread that steps has been replaced while workflow code held it up: *work* is what it comes back with."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        super().__init__(work)
+
+
+class StuckCode(BaseException):
+    """Thrown into a thread whose workflow code does not come back."""
