@@ -2,8 +2,9 @@
 
     from infinitic import Client, Flow, Worker, task, workflow
 
-The language is imported at once. What runs it (client, worker, codecs) is imported when its name is first used: a
-module that only defines workflows, or a shared contract, does not pay for a runtime that it does not touch.
+The language is imported at once. What runs it (client, worker, codecs) is imported when its name is first
+used: a module that only defines workflows, or a shared contract, does not pay for a runtime that it does not
+touch.
 """
 
 from importlib import import_module
@@ -37,9 +38,10 @@ __version__: str
 
 # fmt: off
 __all__ = [
-    "AsyncClient", "AsyncHandle", "Bug", "Client", "ConfigurationError", "DecodeError", "EncodeError", "Handle",
-    "MissingExtra", "NoStorage", "NonDeterminismError", "OperatorError", "PayloadError", "PickleCodec",
-    "RegistrationError", "StorageError", "TransportError", "UnreadableHistory", "UntrustedPayload", "Worker",
+    "AsyncClient", "AsyncHandle", "Bug", "Client", "ConfigurationError", "DecodeError", "EncodeError",
+    "Handle", "MissingExtra", "NoStorage", "NonDeterminismError", "OperatorError", "PayloadError",
+    "PickleCodec", "RegistrationError", "StorageError", "TransportError", "UnreadableHistory",
+    "UntrustedPayload", "Worker",
 ]
 __all__ += dsl.__all__
 # fmt: on

@@ -8,6 +8,8 @@ import secrets
 import time
 import uuid
 
+from msgspec.json import encode
+
 from dsl.errors import InvalidId
 
 MAX_ID_BYTES = 255
@@ -54,8 +56,8 @@ def check_id(value: object, what: str = "a workflow id") -> str:
 
 def task_id(workflow: str, workflow_id: str, run: str, position: str) -> str:
     """The url-safe id of a task: the same for every attempt of a position, new in a new run."""
-    text = json.dumps([workflow, workflow_id, run, position], ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    text = encode([workflow, workflow_id, run, position])
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 def parse_task_id(value: str) -> tuple[str, str, str, str]:

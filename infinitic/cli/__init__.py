@@ -1,4 +1,4 @@
-"""The command `infinitic`: click and rich over client, worker and storage. Nothing else knows the terminal."""
+"""The command `infinitic`: click and rich over client, worker and storage."""
 
 from infinitic.cli.program import program
 

@@ -1,18 +1,13 @@
-"""Ends of the command: what each error means to a shell, and the one line that says it.
-
-0 done; 1 the workflow failed, timed out or was cancelled; 2 wrong use; 3 what an operator can mend: configuration,
-storage, transport, registration; 4 waited in vain; 5 unknown, in use, or finished; 70 a bug; 130 interrupted.
-"""
+"""Ends of the command: what each error means to a shell, and the one line that says it."""
 
 from __future__ import annotations
 
-import sys
 import traceback
 
 import click
 from rich.text import Text
 
-from infinitic.cli.console import errors, plain_line
+from infinitic.cli.console import errors
 from infinitic.errors import (
     InfiniticError,
     InvalidId,
@@ -31,7 +26,7 @@ Exit codes:
   1    the workflow failed, timed out or was cancelled
   2    wrong use: an unknown option, malformed JSON, arguments that do not fit
   3    for the operator: configuration, storage, transport, registration
-  4    waited longer than --timeout; what was started goes on
+  4    waited longer than --timeout; what was sent stays sent
   5    the id is unknown or in use, or the instance has finished
   130  interrupted"""
 
@@ -43,7 +38,7 @@ def code_of(error: BaseException) -> int:
             return FAILED
         case click.UsageError() | PayloadError() | InvalidId():
             return USAGE
-        case OperatorError() | click.FileError():
+        case OperatorError():
             return OPERATOR
         case TimeoutError():
             return TIMED_OUT
@@ -55,36 +50,28 @@ def code_of(error: BaseException) -> int:
 
 
 def report(error: BaseException, *, debug: bool) -> int:
-    """Say on stderr in one line what happened, with the traceback when *debug*; the exit code."""
+    """Say on stderr in one line what happened, after the traceback when *debug*; the exit code."""
     code = code_of(error)
     if code == INTERRUPTED:
         return code
+    console = errors()
     if debug:
-        errors().print("".join(traceback.format_exception(error)), end="", markup=False, highlight=False)
-    line = Text("error: ", style="bold red")
-    errors().print(line.append(plain_line(sentence(error, code)), style="not bold default"), soft_wrap=True)
+        console.print("".join(traceback.format_exception(error)), end="", soft_wrap=True)
+    line = Text.assemble(("error: ", "bold red"), " ".join(sentence(error).split("\n")))
+    console.print(line, soft_wrap=True)
     return code
 
 
-def sentence(error: BaseException, code: int) -> str:
+def sentence(error: BaseException) -> str:
     """What happened, and what to do about it."""
     if isinstance(error, click.UsageError):
-        return f"{error.format_message().rstrip('.')}. {_help_of(error)}"
+        path = error.ctx.command_path if error.ctx is not None else "infinitic"
+        return f"{error.format_message().rstrip('.')}. See {path} --help."
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if code == BUG:
-        name = type(error).__name__
-        return f"{name}: {error}. This is a bug in Infinitic for Python: please report it with what --debug shows."
+    if isinstance(error, InfiniticError | TimeoutError):
+        return str(error)
+    name = type(error).__name__
     return (
-        str(error) if isinstance(error, InfiniticError | TimeoutError) else f"{type(error).__name__}: {error}"
+        f"{name}: {error}. This is a bug in Infinitic for Python: please report it with what --debug shows."
     )
-
-
-def _help_of(error: click.UsageError) -> str:
-    path = error.ctx.command_path if error.ctx is not None else "infinitic"
-    return f"See {path} --help."
-
-
-def leave(code: int) -> None:
-    """End the process."""
-    sys.exit(code)

@@ -1,9 +1,10 @@
-"""Words: durations, instants, values and errors as people read them. Pure; instants are microseconds since 1970."""
+"""Words: durations, instants, values and errors as people read them. Instants are microseconds since 1970."""
 
 from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
@@ -24,7 +25,7 @@ def duration(length: int) -> str:
         return f"{round(length / MILLISECOND)} ms"
     if length < 10 * SECOND:
         return f"{length / SECOND:.1f}".removesuffix(".0") + " s"
-    for (unit, name), (smaller, its) in zip(UNITS, UNITS[1:], strict=False):
+    for (unit, name), (smaller, its) in pairwise(UNITS):
         if length >= unit:
             rest = length % unit // smaller
             return f"{length // unit} {name} {rest} {its}" if rest else f"{length // unit} {name}"

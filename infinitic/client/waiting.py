@@ -103,6 +103,7 @@ class Waits:
             self._bell.set()
         awaited.add(future)
         try:
+            self.check_open()  # lest it was closed since, and nobody will ring
             yield future
         finally:
             awaited.remove(future)

@@ -45,7 +45,7 @@ def start(instance: Instance, event: events.Started) -> Result:
         return False
     instance.started = event
     instance.run = event.run
-    instance.began = instance.at
+    instance.began = instance.began or instance.at
     instance.senders.update(dict.fromkeys(event.senders))
     for signal in event.signals:
         instance.mailboxes.setdefault(signal.channel, []).append(signal)
@@ -73,22 +73,21 @@ def _begin(instance: Instance, name: str, call_id: str, event: events.Started | 
 
 def _called(instance: Instance, name: str, arguments: Raw) -> Generator[None, None, Any]:
     """Call the method and return what it gives. A generator, so that what it raises is treated like any error."""
+    yield from ()
     definition, given = _described(instance, name, arguments)
     program = instance.program
     if instance.state is None and name:
         instance.state = program.new_state()
     return program.start(definition, instance.state, instance.surroundings.signatures[definition], given)
-    yield
 
 
 def _described(instance: Instance, name: str, arguments: Raw) -> tuple[Definition, Any]:
     """The method's definition and the decoded arguments. Raises `DecodeError` when there is no such method."""
     definition = instance.program.member(name)
     if definition is None or definition.kind == "query":
-        known = ", ".join(
-            one for one, its in instance.program.members.items() if one and its.kind == "method"
+        raise DecodeError(
+            f"{instance.program.name} has no method {name!r} {instance.program.known('method')}"
         )
-        raise DecodeError(f"{instance.program.name} has no method {name!r} (it has: {known or 'none'})")
     signature = instance.surroundings.signatures[definition]
     try:
         return definition, signature.decode_arguments(arguments)
@@ -159,6 +158,7 @@ def next_attempt(instance: Instance, slot: TaskSlot) -> None:
     """Send the task once more."""
     slot.next_at = 0
     slot.attempt += 1
+    instance.draft.timers_set.pop(slot.position, None)
     instance.draft.send(NextAttempt(slot.position, slot.attempt, slot.uncounted), slot)
 
 
@@ -209,9 +209,8 @@ def take_signal(instance: Instance, event: events.SignalReceived) -> Result:
         instance.draft.settled.append(slot.position)
         complete(instance, slot, value)
     else:
-        instance.mailboxes.setdefault(event.channel, []).append(
-            events.Signal(event.id, event.channel, event.value)
-        )
+        signal = events.Signal(event.id, event.channel, event.value)
+        instance.mailboxes.setdefault(event.channel, []).append(signal)
     return True
 
 
@@ -329,10 +328,8 @@ def _issued_before(instance: Instance, position: str) -> None:
     branch = instance.branches.get(path)
     count = branch.counter if branch is not None else instance.counters.get(path, 0)
     if known not in instance.voided and not (number.isdecimal() and int(number) < count):
-        problem = Bug(
-            f"{instance.workflow_id}: an answer came for position {position}, which was never issued"
-        )
-        instance.divergence = Diverged(problem)
+        problem = f"an answer came for position {position}, which was never issued"
+        instance.divergence = Diverged(Bug(f"{instance.workflow_id}: {problem}"))
         raise instance.divergence
 
 

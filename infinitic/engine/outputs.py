@@ -122,9 +122,8 @@ def _cancellation(origin: Origin, issued: AnyIssued | None, at: int) -> list[Out
     key = derived_id(origin.run, f"{issued.position}/cancel") if issued is not None else ""
     match issued:
         case history.TaskIssued():
-            instance = {"workflow": origin.workflow, "workflow_id": origin.workflow_id}
-            stopped = task_id(*instance.values(), origin.run, issued.position)
-            message = Message(kind="cancel_task", id=stopped, at=at, **instance)
+            stopped = task_id(origin.workflow, origin.workflow_id, origin.run, issued.position)
+            message = Message("cancel_task", stopped, origin.workflow, origin.workflow_id, at=at)
             return [Outgoing(control_topic(issued.service), origin.workflow_id, message, hint=True)]
         case history.ChildIssued():
             event = events.CancelRequested(key, run=issued.run)
@@ -153,10 +152,8 @@ def answer_message(origin: Origin, answer: Answer, at: int) -> Outgoing:
 
 def reply_message(client: str, told: Reply) -> Outgoing:
     """A hint for one client."""
-    payload = encode_payload(told)
-    message = Message(
-        kind="reply", id=told.call_id or told.run, workflow_id=told.workflow_id, payload=payload
-    )
+    key = told.call_id or told.run
+    message = Message("reply", key, workflow_id=told.workflow_id, payload=encode_payload(told))
     return Outgoing(client_topic(client), client, message, hint=True)
 
 

@@ -39,6 +39,11 @@ class Program:
         """The workflow function (named ""), a method or a query; None when there is none of this name."""
         return self.members.get(name)
 
+    def known(self, kind: str) -> str:
+        """What it has of a kind, for messages."""
+        names = ", ".join(name for name, one in self.members.items() if one.kind == kind)
+        return f"(it has: {names or 'none'})"
+
     def new_state(self) -> Any:
         """A fresh object of the workflow class; None for a workflow function."""
         return self.definition() if isinstance(self.definition, type) else None

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from infinitic.engine.ambient import Ambient
-from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt
+from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt, remember
 from infinitic.engine.comparing import check_all_taken, place_of
 from infinitic.engine.ending import close_branches
 from infinitic.engine.instance import LIVE, REPLAY, Diverged, Draft, Instance
 from infinitic.engine.running import drain
-from infinitic.engine.slots import RemoteSlot, TaskSlot, TimerSlot
+from infinitic.engine.slots import ChildSlot, TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
 from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TimerFired
 from infinitic.history import AnySend, ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
@@ -45,7 +45,7 @@ def _replay(instance: Instance, bodies: Sequence[bytes]) -> None:
             index += 1
         else:
             late = [decode_turn(body) for body in bodies[index + 1 : again]]
-            instance.turns = again
+            instance.turns += again - index
             _redo_recorded(instance, turn, late, decode_turn(bodies[again]))
             instance.draft = draft
             index = again + 1
@@ -123,6 +123,7 @@ def retry(instance: Instance, bodies: Sequence[bytes], failed_turn: int, event: 
     except Diverged:
         close(instance)
         raise
+    remember(instance, event.id)
     _forget_sent(instance, late)
     _rearm(instance)
     return finished(instance, Retried(event.id, failed_turn, event.reply_to), False)
@@ -133,6 +134,7 @@ def _redo_recorded(instance: Instance, failed: Turn, late: Sequence[Turn], recor
     instance.draft = Draft(recorded)
     instance.at = recorded.at
     _redo(instance, failed, late)
+    remember(instance, recorded.event.id)
     _check(instance, recorded, True, False)
     count_turn(instance, False)
 
@@ -148,7 +150,9 @@ def _redo(instance: Instance, failed: Turn, late: Sequence[Turn]) -> None:
         for one in turn.commands:
             if not isinstance(one, ReceiveIssued | ContinueIssued) and getattr(one, "failure", None) is None:
                 instance.voided[one.position.partition("~")[0]] = one
-    events = deque(turn.event for turn in (failed, *late) if turn not in retries)
+    again = [turn.event for turn in (failed, *late) if not isinstance(turn.event, Retried)]
+    events: deque[AnyEvent] = deque(again)
+    instance.began = instance.began or failed.at
     early: dict[str, list[AnyEvent]] = {}
     limit_run(instance)
     while events and instance.end is None:
@@ -157,7 +161,7 @@ def _redo(instance: Instance, failed: Turn, late: Sequence[Turn]) -> None:
             early.setdefault(getattr(event, "position", ""), []).append(event)
         drain(instance)
         for position in instance.carried:
-            events.extendleft(reversed(early.pop(position, ())))
+            events.extendleft(reversed(early.pop(position, [])))
         instance.carried.clear()
     instance.voided = dict.fromkeys(instance.voided)
 
@@ -171,11 +175,8 @@ def _again(instance: Instance, event: AnyEvent) -> bool:
             slot.uncounted = event.attempt
             next_attempt(instance, slot)
         return True
-    if (
-        isinstance(event, Answered)
-        and isinstance(slot, RemoteSlot)
-        and event.status in ("failed", "timed_out")
-    ):
+    failed = isinstance(event, Answered) and event.status in ("failed", "timed_out")
+    if failed and isinstance(slot, ChildSlot):
         instance.draft.send(RetryChild(slot.position), slot)
         return True
     if isinstance(event, TimerFired) and event.position == RUN_TIMEOUT:

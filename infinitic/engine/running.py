@@ -96,19 +96,26 @@ def asked(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
     """What the branch is to be resumed with after it yielded; None when it waits or is over."""
     if instance.divergence is not None:
         raise instance.divergence
-    if branch.fatal is not None:
-        discard(yielded)
-        close_quietly(instance, branch.generator)
-        branch_ended(instance, branch, FAILED, error=branch.fatal)
-        return None
-    if branch.cancelling:
-        discard(yielded)
+    if branch.fatal is None and not branch.cancelling:
+        return _waits(instance, branch, yielded)
+    discard(yielded)
+    if branch.fatal is None:
         branch.cancelling = False
         return None, Cancelled()
-    slot = _issued(instance, branch, yielded)
-    if branch.fatal is not None:
-        return None, branch.fatal
-    if slot is None:
+    close_quietly(instance, branch.generator)
+    branch_ended(instance, branch, FAILED, error=branch.fatal)
+    return None
+
+
+def _waits(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
+    try:
+        continues = type(yielded) is ContinueAsNew
+        slot = (continue_as_new if continues else issue)(instance, branch, yielded)
+    except Exception as error:
+        discard(yielded)
+        branch.fatal = error
+        return None, error
+    if slot is None:  # the run goes on as a new one
         return None
     if slot.status != RUNNING:
         return answer_of(slot)
@@ -117,18 +124,6 @@ def asked(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
     if branch.cancelling:  # by a branch that ran just now
         cancel_branch(instance, branch)
     return None
-
-
-def _issued(instance: Instance, branch: Branch, yielded: Any) -> Slot | None:
-    """The slot of what was yielded; None when the run goes on as a new one, or when it was wrong."""
-    try:
-        if type(yielded) is ContinueAsNew:
-            return continue_as_new(instance, branch, yielded)
-        return issue(instance, branch, yielded)
-    except Exception as error:
-        discard(yielded)
-        branch.fatal = error
-        return None
 
 
 def issue(instance: Instance, branch: Branch, command: Any) -> Slot:

@@ -50,8 +50,7 @@ def query(instance: Instance, name: str, arguments: Any) -> bytes:
     """
     definition = instance.program.member(name)
     if definition is None or definition.kind != "query":
-        known = ", ".join(one for one, its in instance.program.members.items() if its.kind == "query")
-        raise DecodeError(f"{instance.program.name} has no query {name!r} (it has: {known or 'none'})")
+        raise DecodeError(f"{instance.program.name} has no query {name!r} {instance.program.known('query')}")
     signature = instance.surroundings.signatures[definition]
     given = signature.decode_arguments(arguments)
     before = _image(instance)

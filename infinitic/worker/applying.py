@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
-from msgspec import Raw
 
 from infinitic.engine import turns
-from infinitic.engine.arriving import answered_before
+from infinitic.engine.arriving import RUN_TIMEOUT, answered_before
 from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
-from infinitic.engine.outputs import Origin, answer_message, reply_message
+from infinitic.engine.outputs import Origin, answer_message
 from infinitic.engine.record import state_record
-from infinitic.errors import DecodeError, InfiniticError, UnknownWorkflow, WorkflowExists, WorkflowFinished
+from infinitic.engine.slots import TimerSlot
+from infinitic.errors import (
+    InfiniticError,
+    InvalidId,
+    UnknownWorkflow,
+    WorkflowExists,
+    WorkflowFinished,
+)
 from infinitic.events import (
     AnyEvent,
     CancelRequested,
@@ -25,26 +31,24 @@ from infinitic.events import (
     Retried,
     SignalReceived,
     Started,
+    TimerFired,
 )
 from infinitic.history import Answer
-from infinitic.ids import InvalidId, check_id
+from infinitic.ids import check_id
 from infinitic.messages import (
     FORMAT,
-    Ask,
     Delivery,
-    Query,
-    Reply,
-    decode_message,
-    encode_message,
     event_of,
 )
-from infinitic.records import FAILED, OPEN, SUSPENDED, CallRecord, InboxItem, StateRecord, Stored, Version
+from infinitic.records import FAILED, OPEN, SUSPENDED, Stored, Version
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
 from infinitic.worker.changes import Change
 from infinitic.worker.held import Held
 from infinitic.worker.loading import held_of, origin_of
+from infinitic.worker.questions import ask, query, watch
 from infinitic.worker.registry import Registry
+from infinitic.worker.suspending import create_suspended, put_by, readable, suspend, waiting
 
 DEATHS = 3
 """How often work may kill its worker, with nothing beside it, before it is given up."""
@@ -81,13 +85,11 @@ class Applier:
                     stored, self._registry.programs.get(stored.workflow), self._surroundings
                 )
         change = Change(held.record.workflow if held and held.record else workflow, workflow_id, held)
-        if stored is not None and stored.inbox and held is not None and held.instance is not None:
-            deliveries = [*_waiting(stored), *deliveries]
+        if problem is not None and change.over is None:
+            change.problem = str(problem)
+        elif stored is not None and stored.inbox:
+            deliveries = [*waiting(stored), *deliveries]
             change.inbox_removed = tuple(item.key for item in stored.inbox)
-        elif held is not None and held.instance is None and change.over is None:
-            change.problem = (
-                str(problem) if problem is not None else held.record.reason if held.record else ""
-            )
         if any(one.deaths >= DEATHS for one in deliveries):
             change.problem = f"applying a message killed its worker {DEATHS} times"
             change.instance = None
@@ -109,7 +111,10 @@ class Applier:
     def _apply_all(self, change: Change, deliveries: Sequence[Delivery]) -> None:
         for index, delivery in enumerate(deliveries):
             if change.problem:
-                self._suspend(change, deliveries[index:])
+                self._suspend_up_to_restart(change, deliveries)
+                return
+            if change.spoilt:
+                change.rest = list(deliveries[index:])
                 return
             try:
                 self._apply(change, delivery)
@@ -133,17 +138,17 @@ class Applier:
                 InfiniticError(f"a message of a newer release (format {message.format}) came for it")
             )
         if message.kind == "query":
-            self._query(change, delivery)
+            query(change, delivery)
         elif message.kind == "ask":
-            self._ask(change, delivery)
+            ask(change, delivery, self._storage())
         elif message.kind == "event":
             self._event(change, delivery)
 
     def _event(self, change: Change, delivery: Delivery) -> None:
         try:
             event = event_of(delivery)
-        except msgspec.DecodeError as error:
-            change.dead.append((delivery, f"the payload is no event: {error}"))
+        except msgspec.DecodeError as problem:
+            change.dead.append((delivery, f"the payload is no event: {problem}"))
             return
         run = delivery.message.run
         if isinstance(event, Started):
@@ -188,8 +193,8 @@ class Applier:
     def _start(self, change: Change, event: Started) -> None:
         try:
             check_id(change.workflow_id)
-        except InvalidId as error:
-            self._refused(change, event, "refused", error_value(error))
+        except InvalidId as invalid:
+            self._refused(change, event, "refused", error_value(invalid))
             return
         if event.id in change.starts:
             self._started_before(change, event)
@@ -202,13 +207,13 @@ class Applier:
             error = error_value(WorkflowExists(change.workflow, change.workflow_id, change.status))
             self._refused(change, event, "exists", error)
         else:
-            self._watch(change, event.reply_to, "")
+            watch(change, event.reply_to, "")
 
     def _started_before(self, change: Change, event: Started) -> None:
         if event.if_exists != "attach":
             change.refuse(event.reply_to, event.id, "received", None)
         else:
-            self._watch(change, event.reply_to, "")
+            watch(change, event.reply_to, "")
 
     # --- retries ---
 
@@ -217,7 +222,7 @@ class Applier:
         assert instance is not None
         if event.id in instance.senders:
             change.refuse(event.reply_to, event.id, "received", None)
-        elif instance.status == FAILED and instance.failed_turn >= 0 and not change.rows:
+        elif instance.status == FAILED and instance.failed_turn >= 0:
             self._take_up_again(change, instance, event)
         elif instance.ended and "" in instance.calls:
             self._answer_again(change, instance)
@@ -228,7 +233,8 @@ class Applier:
             change.refuse(event.reply_to, event.id, "refused", error_value(InfiniticError(text)))
 
     def _take_up_again(self, change: Change, failed: Instance, event: Retried) -> None:
-        bodies = [row.body for row in self._storage().history(change.workflow_id, failed.run)]
+        rows = (*self._storage().history(change.workflow_id, failed.run), *change.rows)
+        bodies = [row.body for row in rows if row.run == failed.run]
         if len(bodies) != failed.turns:
             raise Diverged(InfiniticError(f"{change.workflow_id}: its history moved on; to be applied again"))
         instance = Instance(failed.program, change.workflow_id, self._surroundings)
@@ -250,7 +256,9 @@ class Applier:
         if isinstance(event, SignalReceived | CancelRequested):
             change.refuse(event.reply_to, event.id, "received", None)
         elif isinstance(event, MethodCalled):
-            self._watch(change, event.reply_to, event.id)
+            watch(change, event.reply_to, event.id)
+        elif isinstance(event, TimerFired) and not _awaits_timer(instance, event.position):
+            change.timers_cleared[instance.run, event.position] = None
 
     def _refused(self, change: Change, event: AnyEvent, status: str, error: ErrorValue) -> None:
         change.refuse(getattr(event, "reply_to", ""), event.id, status, error)
@@ -267,103 +275,47 @@ class Applier:
     def _origin(self, change: Change) -> Origin:
         return origin_of(change.workflow_id, Started("", change.workflow, ""))
 
-    # --- questions ---
-
-    def _query(self, change: Change, delivery: Delivery) -> None:
-        message = delivery.message
-        told: Reply
-        if change.instance is None or message.workflow != change.workflow:
-            error = error_value(UnknownWorkflow(message.workflow, change.workflow_id))
-            told = Reply(change.workflow_id, "unknown", message.id, error=error)
-        else:
-            told = self._answer(change, change.instance, message.id, message.payload)
-        change.hints.append(reply_message(message.reply_to, told))
-
-    def _answer(self, change: Change, instance: Instance, query_id: str, payload: Raw) -> Reply:
-        try:
-            asked = msgspec.json.decode(payload, type=Query)
-            value = turns.query(instance, asked.name, asked.arguments)
-        except (DecodeError, msgspec.DecodeError) as error:
-            return Reply(change.workflow_id, "refused", query_id, error=error_value(error))
-        except Exception as error:
-            change.spoilt = True  # whatever it did to the state is gone with the cached instance
-            return Reply(change.workflow_id, "failed", query_id, error=error_value(error))
-        return Reply(change.workflow_id, "completed", query_id, value=Raw(value))
-
-    def _ask(self, change: Change, delivery: Delivery) -> None:
-        message = delivery.message
-        try:
-            waits = msgspec.json.decode(message.payload, type=Ask).waits
-        except msgspec.DecodeError as error:
-            change.dead.append((delivery, f"the payload is no question: {error}"))
-            return
-        others = [one for one in waits if one[0] != change.workflow_id]
-        for workflow_id, call_id in waits:
-            if workflow_id == change.workflow_id:
-                self._watch(change, message.reply_to, call_id)
-        if others:
-            records = self._storage().records([workflow_id for workflow_id, _ in others])
-            for (workflow_id, call_id), record in zip(others, records, strict=True):
-                told = told_by(record, workflow_id, call_id)
-                if told is not None:
-                    change.hints.append(reply_message(message.reply_to, told))
-
-    def _watch(self, change: Change, client: str, call_id: str) -> None:
-        """Answer a client that asks for a result: now if there is one, else when there is."""
-        if not client:
-            return
-        instance = change.instance
-        if instance is None:
-            told = told_by(change.held.record if change.held else None, change.workflow_id, call_id)
-        else:
-            told = _told(instance.calls.get(call_id), change.workflow_id, instance.run)
-        if told is not None:
-            change.hints.append(reply_message(client, told))
-        elif len(change.watchers) < 1_000:
-            change.watchers.add((client, call_id))
-
     # --- the end of a change ---
+
+    def _suspend_up_to_restart(self, change: Change, deliveries: Sequence[Delivery]) -> None:
+        """Suspend; but a failed instance that this code cannot follow may still be restarted with it."""
+        restarts = [index for index, one in enumerate(deliveries) if _restarts(change, one)]
+        if restarts == [] or restarts[0] > 0:
+            cut = restarts[0] if restarts else len(deliveries)
+            self._suspend(change, deliveries[:cut])
+            change.rest = list(deliveries[cut:])
+        else:
+            change.problem = ""
+            self._apply_all(change, deliveries)
 
     def _suspend(self, change: Change, deliveries: Sequence[Delivery]) -> None:
         """Put what cannot be applied into the inbox; questions are answered with the reason."""
-        if change.held is None:  # there is no inbox yet
-            change.dead += [(one, change.problem) for one in deliveries]
+        change.instance = None
+        change.outputs = [*change.held.unsent] if change.held is not None else []
+        if change.held is None and not create_suspended(change, deliveries, self._now()):
+            change.dead += [(one, change.problem) for one in deliveries]  # there is no inbox
             change.deliveries += deliveries
             change.problem = ""
             return
         for delivery in deliveries:
-            self._wait(change, delivery)
+            self._put_by(change, delivery)
             change.deliveries.append(delivery)
-        record, version = change.held.record, change.held.version
-        assert record is not None
         program = self._registry.programs.get(change.workflow)
-        change.instance = None
-        change.outputs = [*change.held.unsent]
-        mine = program.fingerprint if program is not None else ""
-        if not change.inbox_added:  # a question alone suspends nobody
-            return
-        change.version = Version(version.run, version.turns, version.inbox + 1)
-        change.record = msgspec.structs.replace(
-            record,
-            status=SUSPENDED,
-            reason=change.problem,
-            fingerprint=mine,
-            updated=max(record.updated, self._now()),
-        )
+        if change.inbox_added:  # a question alone suspends nobody
+            suspend(change, program.fingerprint if program is not None else "", self._now())
 
-    def _wait(self, change: Change, delivery: Delivery) -> None:
+    def _put_by(self, change: Change, delivery: Delivery) -> None:
         message = delivery.message
-        if message.kind == "event":
-            event = event_of(delivery)
-            change.inbox_added.append(InboxItem(_key(delivery, event), encode_message(message)))
-            if not delivery.receipt and delivery.event is not None and hasattr(event, "position"):
-                change.timers_cleared[message.run, event.position] = None
-        elif message.kind == "query":
-            text = f"{change.workflow} {change.workflow_id!r} is suspended: {change.problem}"
-            told = Reply(change.workflow_id, "failed", message.id, error=error_value(InfiniticError(text)))
-            change.hints.append(reply_message(message.reply_to, told))
+        if message.kind == "query":
+            query(change, delivery)
         elif message.kind == "ask":
-            self._ask(change, delivery)
+            ask(change, delivery, self._storage())
+        elif message.kind == "event":
+            event = readable(delivery)
+            if isinstance(event, Started) and change.status is not None:
+                self._start(change, event)  # of what exists already: that needs no code
+            else:
+                put_by(change, delivery, event)
 
     def _complete(self, change: Change) -> None:
         instance = change.instance
@@ -384,29 +336,16 @@ def _may_restart(change: Change, event: Started) -> bool:
     return change.status not in OPEN and event.workflow == change.workflow
 
 
-def _waiting(stored: Stored) -> list[Delivery]:
-    """The messages of the inbox, as if they had just come."""
-    return [Delivery("", decode_message(item.body)) for item in stored.inbox]
+def _awaits_timer(instance: Instance, position: str) -> bool:
+    """Whether a timer at *position* is yet to fire."""
+    if position == RUN_TIMEOUT:
+        return not instance.ended
+    slot = instance.open.get(position)
+    return isinstance(slot, TimerSlot) or bool(getattr(slot, "next_at", 0))
 
 
-def _key(delivery: Delivery, event: AnyEvent) -> str:
-    position = getattr(event, "position", None)
-    if position is None:
-        return event.id
-    attempt = getattr(event, "attempt", 0)
-    return f"{delivery.message.run}/{position}/{type(event).__name__}/{attempt}"
-
-
-def _told(call: CallRecord | None, workflow_id: str, run: str) -> Reply | None:
-    if call is None:
-        return None
-    return Reply(workflow_id, call.status, call.call_id, run, call.value, call.error)
-
-
-def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply | None:
-    """What a state record tells of a run ("") or a call; None while that has no end."""
-    if record is None:
-        error = error_value(UnknownWorkflow("", workflow_id))
-        return Reply(workflow_id, "unknown", call_id, error=error)
-    call = next((one for one in record.calls if one.call_id == call_id), None)
-    return _told(call, workflow_id, record.run)
+def _restarts(change: Change, delivery: Delivery) -> bool:
+    if change.status in {None, *OPEN} or delivery.message.kind != "event":
+        return False
+    event = readable(delivery)
+    return isinstance(event, Started) and event.if_exists == "restart" and _may_restart(change, event)

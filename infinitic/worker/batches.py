@@ -215,7 +215,9 @@ class Conductor:
             raise
         except BaseException as error:
             log.exception("%s %s: could not be applied", work.workflow, work.workflow_id)
-            problem = f"{type(error).__name__}: {error} (a bug in Infinitic for Python: please report it)"
+            ours = "a bug in Infinitic for Python: please report it"
+            blame = ours if isinstance(error, Exception) else "its code raised what is no Exception"
+            problem = f"{type(error).__name__}: {error} ({blame})"
             try:
                 work.change = self.applier.suspended(
                     work.workflow, work.workflow_id, work.deliveries, problem

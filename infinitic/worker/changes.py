@@ -94,10 +94,15 @@ class Change:
 
     @property
     def status(self) -> str | None:
-        """The instance's status; None when there is no instance."""
+        """The instance's status; None when there is no instance, or none yet."""
         if self.instance is not None:
             return self.instance.status
-        return self.held.record.status if self.held is not None and self.held.record is not None else None
+        held = self.held
+        return (
+            held.record.status
+            if held is not None and held.record is not None and held.version.turns
+            else None
+        )
 
     @property
     def expected(self) -> Version | None:

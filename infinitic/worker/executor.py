@@ -9,18 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
 
 from dsl.context import TASK
 from infinitic.messages import Delivery, Outgoing
 from infinitic.transports import Consumer
+from infinitic.worker.pool import Pool
 from infinitic.worker.tasks import Attempt, TaskStep
 from infinitic.worker.work import Finished
 
 STOP = 2.0
 """How long what runs on the event loop may take to be cancelled, in seconds."""
+
+AHEAD = 256
+SOON = 0.005
+"""Short tasks are taken ahead: no more than are done within this time, in seconds."""
 
 log = logging.getLogger("infinitic.worker")
 
@@ -34,9 +39,8 @@ class Executor:
         self._finished = finished
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._queue: SimpleQueue[Attempt | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._waiting = 0  # threads that wait for work
+        self._pool = Pool(self._work, concurrency, "infinitic-task")
+        self._usual = 1.0  # how long a `def` task takes of late, in seconds
         self._running: dict[int, Attempt] = {}
         self._alone: deque[Attempt] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -46,9 +50,10 @@ class Executor:
         self.consumer: Consumer | None = None
 
     def capacity(self) -> int:
-        """How many more attempts may begin now."""
+        """How many more attempts may be taken now: as many as may run, and as are over within some milliseconds."""
         with self._lock:
-            return 0 if self._closed or self._alone else self._concurrency - len(self._running)
+            ahead = min(AHEAD, int(SOON / self._usual)) if self._usual < SOON else 0
+            return 0 if self._closed or self._alone else self._concurrency + ahead - len(self._running)
 
     @property
     def busy(self) -> bool:
@@ -84,16 +89,7 @@ class Executor:
             return
         if attempt.timeout is not None:
             self._event_loop().call_soon_threadsafe(self._watch, attempt, attempt.timeout)
-        self._queue.put(attempt)
-        with self._lock:
-            if self._waiting == 0 and len(self._threads) < self._concurrency:
-                thread = threading.Thread(
-                    target=self._work, name=f"infinitic-task-{len(self._threads)}", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
-            else:
-                self._waiting -= 1
+        self._pool.put(attempt)
 
     def _end(self, attempt: Attempt, answer: Outgoing | None) -> None:
         """The attempt is over; *answer* is None when it was answered before."""
@@ -112,15 +108,11 @@ class Executor:
 
     # --- threads ---
 
-    def _work(self) -> None:
-        while True:
-            attempt = self._queue.get()
-            if attempt is None:
-                return
-            answer = self._run(attempt)
-            with self._lock:
-                self._waiting += 1
-            self._end(attempt, answer)
+    def _work(self, attempt: Attempt) -> None:
+        began = time.perf_counter()
+        answer = self._run(attempt)
+        self._usual += (time.perf_counter() - began - self._usual) / 16
+        self._end(attempt, answer)
 
     def _run(self, attempt: Attempt) -> Outgoing:
         if self.consumer is not None:
@@ -212,9 +204,8 @@ class Executor:
         """End the threads. What still runs on one runs on, and nobody hears of it; what runs on the loop is cancelled."""
         self.close()
         with self._lock:
-            threads, loop, thread = len(self._threads), self._loop, self._loop_thread
-        for _ in range(threads):
-            self._queue.put(None)
+            loop, thread = self._loop, self._loop_thread
+        self._pool.close()
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(STOP)

@@ -8,6 +8,7 @@ from infinitic.engine import turns
 from infinitic.engine.instance import Diverged, Instance, Surroundings
 from infinitic.engine.outputs import Asked, Origin, outputs
 from infinitic.engine.programs import Program
+from infinitic.errors import InfiniticError
 from infinitic.events import AttemptFailed, Started
 from infinitic.history import Turn, decode_turn
 from infinitic.messages import Outgoing
@@ -20,18 +21,22 @@ def held_of(
 ) -> tuple[Held, BaseException | None]:
     """The stored instance in hand, alive if this code can bring it to life, and else why not.
 
-    One that this very code had to give up before is not tried again.
+    One that this very code had to give up before is not tried again. One that has no turn yet comes to life by its
+    start, which waits in its inbox.
     """
     held = Held(None, stored.version, stored.mark, stored.record)
     held.unsent = tuple(unsent_outputs(stored))
     if program is None:
         return held, LookupError(f"no workflow named {stored.workflow!r} is registered here")
     if stored.record.status == SUSPENDED and stored.record.fingerprint == program.fingerprint:
+        return held, InfiniticError(stored.record.reason)
+    if not stored.turns:
         return held, None
     instance = Instance(program, stored.workflow_id, surroundings)
     try:
         turns.replay(instance, [row.body for row in stored.turns])
     except Diverged as diverged:
+        turns.close(instance)
         return held, diverged.error
     held.instance = instance
     return held, None

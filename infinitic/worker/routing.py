@@ -9,8 +9,7 @@ from msgspec.structs import replace
 from infinitic.backends import Step
 from infinitic.engine.outputs import reply_message
 from infinitic.errors import UnknownWorkflow
-from infinitic.events import SignalReceived
-from infinitic.messages import Delivery, Outgoing, Reply, event_of
+from infinitic.messages import Delivery, Outgoing, Reply
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
 from infinitic.topics import workflow_topic

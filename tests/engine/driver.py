@@ -1,19 +1,23 @@
-"""Drives one instance by hand: events in, turns out; every step is checked against a replay from stored bytes."""
+"""Drives one instance by hand: events in, turns out; every turn is checked against a replay from stored bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
+from dsl import Flow, workflow
 from dsl.calls import Call
 from infinitic.engine import turns
-from infinitic.engine.instance import Instance, Refusal, Surroundings
+from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
+from infinitic.engine.outputs import Asked, Origin, outputs
 from infinitic.engine.programs import Program
 from infinitic.engine.record import state_record
 from infinitic.events import (
-    AnyEvent,
     Answered,
+    AnyEvent,
     AttemptFailed,
     CancelRequested,
     MethodCalled,
@@ -23,7 +27,8 @@ from infinitic.events import (
     TaskCompleted,
     TimerFired,
 )
-from infinitic.history import AnyIssued, Turn, encode_turn
+from infinitic.history import AnyIssued, Turn, decode_turn, encode_turn
+from infinitic.messages import Outgoing
 from infinitic.records import StateRecord
 from infinitic.serialization import Serializer, error_value
 
@@ -34,18 +39,23 @@ SECOND = 1_000_000
 class Driver:
     """An instance, its history as bytes, and a clock that goes on by one second with each event."""
 
-    def __init__(self, call: Call[Any], **started: Any) -> None:
-        self.codec = Serializer()
+    def __init__(
+        self, call: Call[Any], *, surroundings: Surroundings | None = None, before: Any = (), **started: Any
+    ) -> None:
         definition = call.definition
+        self.codec = Serializer()
         self.program = Program(definition if definition.kind == "workflow" else definition.holder)
-        self.method = "" if definition.kind == "workflow" else definition.name
-        self.surroundings = Surroundings(self.codec)
+        self.surroundings = surroundings or Surroundings(self.codec)
         self.instance = Instance(self.program, "wf", self.surroundings)
         self.bodies: list[bytes] = []
         self.turns: list[Turn] = []
         self.at = 0
-        arguments = Raw(self.codec.encode(call.arguments))
-        self.apply(Started("start", self.program.name, RUN, self.method, arguments, **started))
+        method = "" if definition.kind == "workflow" else definition.name
+        arguments = started.pop("arguments", None) or Raw(self.codec.encode(call.arguments))
+        self.start = Started("start", self.program.name, RUN, method, arguments, **started)
+        self.apply(self.start)
+
+    # --- events ---
 
     def apply(self, event: AnyEvent) -> Turn | Refusal | None:
         self.at += SECOND
@@ -54,31 +64,8 @@ class Driver:
             self.keep(made)
         return made
 
-    def keep(self, turn: Turn) -> None:
-        self.turns.append(turn)
-        self.bodies.append(encode_turn(turn))
-        assert self.replayed() == self.record()
-
-    def replayed(self) -> StateRecord:
-        again = Instance(self.program, "wf", self.surroundings)
-        turns.replay(again, self.bodies)
-        record = state_record(again)
-        turns.close(again)
-        return record
-
-    def record(self) -> StateRecord:
-        return state_record(self.instance)
-
-    def retry(self) -> Turn:
-        self.at += SECOND
-        failed = self.instance.failed_turn
-        self.instance = Instance(self.program, "wf", self.surroundings)
-        made = turns.retry(self.instance, self.bodies, failed, Retried("retry"), self.at)
-        self.keep(made)
-        return made
-
-    def complete(self, position: str, value: Any = None) -> Turn | Refusal | None:
-        return self.apply(TaskCompleted("", position, Raw(self.codec.encode(value))))
+    def complete(self, position: str, value: Any = None, attempt: int = 1) -> Turn | Refusal | None:
+        return self.apply(TaskCompleted("", position, Raw(self.codec.encode(value)), attempt))
 
     def fail(self, position: str, error: Exception, attempt: int = 1, retry_in: int | None = None) -> Any:
         return self.apply(AttemptFailed("", position, error_value(error), attempt, retry_in))
@@ -90,7 +77,7 @@ class Driver:
         return self.apply(SignalReceived(id, channel, Raw(self.codec.encode(value))))
 
     def call(self, id: str, method: str, **arguments: Any) -> Turn | Refusal | None:
-        return self.apply(MethodCalled(id, method, Raw(self.codec.encode(arguments))))
+        return self.apply(MethodCalled(id, method, Raw(self.codec.encode(arguments)), reply_to="client"))
 
     def cancel(self, id: str = "cancel", call_id: str = "") -> Turn | Refusal | None:
         return self.apply(CancelRequested(id, call_id))
@@ -98,12 +85,55 @@ class Driver:
     def answer(
         self, position: str, value: Any = None, status: str = "completed", error: Exception | None = None
     ) -> Any:
-        value = Raw(self.codec.encode(value))
-        return self.apply(Answered("", position, status, value, error_value(error) if error else None))
+        told = error_value(error) if error is not None else None
+        return self.apply(Answered("", position, status, Raw(self.codec.encode(value)), told))
+
+    def retry(self, call: Any = None) -> Turn:
+        """Take the failed run up again, with the code of *call* if it is given."""
+        if call is not None:
+            self.program = program_of(call)
+        self.at += SECOND
+        failed = self.instance.failed_turn
+        self.instance = Instance(self.program, "wf", self.surroundings)
+        event = Retried(f"retry-{len(self.bodies)}")
+        made = turns.retry(self.instance, self.bodies, failed, event, self.at)
+        self.keep(made)
+        return made
+
+    # --- checks ---
+
+    def keep(self, turn: Turn) -> None:
+        self.turns.append(turn)
+        self.bodies.append(encode_turn(turn))
+        assert decode_turn(self.bodies[-1]) == turn
+        again = self.replayed()
+        assert image(again) == image(self.instance)
+        turns.close(again)
+
+    def replayed(self, call: Any = None, bodies: list[bytes] | None = None) -> Instance:
+        """What a replay of the stored bytes gives, with the code of *call* if it is given."""
+        program = self.program if call is None else program_of(call)
+        again = Instance(program, "wf", self.surroundings)
+        turns.replay(again, self.bodies if bodies is None else bodies)
+        return again
+
+    def diverges(self, call: Any) -> BaseException:
+        """Why the code of *call* does not replay this history."""
+        try:
+            turns.close(self.replayed(call))
+        except Diverged as error:
+            return error.error
+        raise AssertionError("it replays")
+
+    def evict(self) -> None:
+        """Give the live instance up, and go on with one that history makes."""
+        turns.close(self.instance)
+        self.instance = self.replayed()
+
+    # --- what came of it ---
 
     @property
     def issued(self) -> tuple[AnyIssued, ...]:
-        """What the last turn asked for."""
         return self.turns[-1].commands
 
     @property
@@ -111,17 +141,81 @@ class Driver:
         return [one.position for one in self.issued]
 
     @property
-    def result(self) -> Any:
-        import msgspec
+    def sends(self) -> list[Any]:
+        return list(self.turns[-1].sends)
 
-        assert self.instance.end is not None, self.record()
-        return msgspec.json.decode(self.instance.end.value)
+    @property
+    def outputs(self) -> list[Outgoing]:
+        return outputs(Origin(self.program.name, "wf", RUN), self.turns[-1], self.asked)
+
+    def asked(self, position: str) -> Asked | None:
+        """What history knows of a command."""
+        found = None
+        for turn in self.turns:
+            for one in turn.commands:
+                if one.position == position:
+                    found = Asked(one)
+            event = turn.event
+            if found is not None and isinstance(event, AttemptFailed) and event.position == position:
+                found = Asked(found.issued, event.error)
+        return found
+
+    @property
+    def open(self) -> list[str]:
+        return list(self.instance.open)
+
+    @property
+    def record(self) -> StateRecord:
+        return state_record(self.instance)
 
     @property
     def status(self) -> str:
         return self.instance.status
 
     @property
+    def result(self) -> Any:
+        assert self.instance.end is not None, self.record
+        assert self.instance.end.error is None, self.instance.end.error.traceback
+        return msgspec.json.decode(self.instance.end.value)
+
+    @property
     def error(self) -> str:
-        assert self.instance.end is not None and self.instance.end.error is not None
+        assert self.instance.end is not None, self.record
+        assert self.instance.end.error is not None, self.instance.end
         return self.instance.end.error.summary
+
+
+def program_of(call: Any) -> Program:
+    definition = getattr(call, "definition", call)
+    return Program(definition if definition.kind == "workflow" else definition.holder)
+
+
+def image(instance: Instance) -> dict[str, Any]:
+    """All of an instance that must come out of a replay as it was."""
+    return {
+        "record": msgspec.to_builtins(state_record(instance)),
+        "open": {
+            position: (slot.kind, slot.status, slot.owned, len(slot.observers), slot.since)
+            for position, slot in instance.open.items()
+        },
+        "issued": [getattr(slot, "issued", None) for slot in instance.open.values()],
+        "mailboxes": {name: list(mailbox) for name, mailbox in instance.mailboxes.items() if mailbox},
+        "receivers": {
+            name: [one.position for one in line] for name, line in instance.receivers.items() if line
+        },
+        "senders": list(instance.senders),
+        "branches": {
+            path: (one.counter, one.held, one.status, one.shielded, one.waiting is None)
+            for path, one in instance.branches.items()
+        },
+        "counters": instance.counters,
+        "methods": {key: (one.name, one.call_id, one.cancelling) for key, one in instance.methods.items()},
+        "unseen": [slot.position for slot in instance.unseen],
+        "turns": (instance.turns, instance.failed_turn, instance.generation, instance.at, instance.began),
+        "voided": list(instance.voided),
+    }
+
+
+def drive(fn: Callable[..., Flow[Any]], *args: Any, **started: Any) -> Driver:
+    """A driver of a function as a workflow."""
+    return Driver(workflow(fn)(*args), **started)

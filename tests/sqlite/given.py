@@ -81,6 +81,11 @@ def actors(path, code, *arguments):
             actor.close()
 
 
+def heard_until_dash(other):
+    """The lines that it says, until it says a dash."""
+    return list(iter(other.heard, "-"))
+
+
 @contextmanager
 def actor(path, code):
     with actors(path, code) as [one]:

@@ -1,16 +1,26 @@
 """Who dies leaves nothing behind: what it had goes to others, and what killed it is counted."""
 
 import os
-import sqlite3
 from contextlib import closing
 
 import pytest
 
-from infinitic import sqlite_file
 from infinitic.backends import Step
 from infinitic.errors import TransportError
 from infinitic.transports.sqlite import owners
-from tests.sqlite.given import CARS, TRIPS, Woken, actor, append, event, hint, ids, quiet, task
+from tests.sqlite.given import (
+    CARS,
+    TRIPS,
+    Woken,
+    actor,
+    append,
+    event,
+    heard_until_dash,
+    hint,
+    ids,
+    quiet,
+    task,
+)
 
 WORKING = """
 backend = SqliteBackend.open(path)
@@ -21,10 +31,6 @@ for delivery in [*flows.receive(10), *tasks.receive(10)]:
 say("-")
 """
 FOREVER = "threading.Event().wait()\n"
-
-
-def heard_until_dash(other):
-    return list(iter(other.heard, "-"))
 
 
 def consumers(backend):
@@ -324,85 +330,6 @@ def test_files_of_owners_that_never_were_are_removed(path, backend):
         f"{consumer.id}.wake",
         "notes.txt",
     ]
-
-
-BROKEN = {"not json": b"{", "no message": b"[1]", "no text": b'{"kind":"\xff"}'}
-
-
-@pytest.mark.parametrize("topic", [TRIPS, CARS, "client:c1"])
-@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
-def test_a_message_that_cannot_be_read_is_put_away_and_stops_nobody(backend, topic, body):
-    consumer = backend.transport.subscribe([topic], quiet)
-    backend.transport.publish([event("e1", topic=topic)])
-    with backend._file.transaction() as db:
-        owner = db.execute("SELECT owner FROM messages").fetchone()
-        add = "INSERT INTO messages (topic, key, body, owner) VALUES (?, 'trip-1', ?, ?)"
-        db.execute(add, (topic, body, *owner))
-    backend.transport.publish([event("e2", topic=topic)])
-
-    assert ids(consumer.receive(10)) == ["e1", "e2"]
-    with backend._file.reading() as db:
-        assert db.execute("SELECT topic, key, body FROM dead").fetchall() == [(topic, "trip-1", body)]
-        assert db.execute("SELECT count(*) FROM messages WHERE body = ?", (body,)).fetchone() == (0,)
-
-
-def test_what_could_not_be_received_for_a_lock_is_received_later(path, monkeypatch, opened):
-    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.01)
-    backend = opened()
-    flows = backend.transport.subscribe([TRIPS], quiet)
-    backend.transport.publish([event("e1")])
-    assert ids(flows.receive(1)) == ["e1"]
-    backend.transport.publish([event("e2"), event("e3"), event("e4", "trip-2")])
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(TransportError, match="locked by another program"):
-            flows.receive(10)
-
-    assert ids(flows.receive(10)) == ["e2", "e3", "e4"]
-    assert flows.receive(10) == []
-
-
-def test_a_message_of_a_format_that_is_too_new_is_put_away(backend):
-    consumer = backend.transport.subscribe([TRIPS], quiet)
-    with backend._file.transaction() as db:
-        add = "INSERT INTO messages (topic, key, body) VALUES (?, 'trip-1', ?)"
-        for number in (2, 3):
-            db.execute(add, (TRIPS, f'{{"kind":"event","id":"f{number}","format":{number}}}'.encode()))
-
-    assert ids(consumer.receive(10)) == ["f2"]
-    with backend._file.reading() as db:
-        reasons = db.execute("SELECT reason FROM dead").fetchall()
-    assert reasons == [("its format is 3, and this release reads up to 2",)]
-
-
-def test_many_take_what_is_free_and_each_message_goes_to_one(path, backend):
-    names = [f"t{at}" for at in range(200)]
-    backend.transport.publish([task(name) for name in names])
-    code = """
-backend = SqliteBackend.open(path)
-tasks = backend.transport.subscribe([CARS], quiet)
-while True:
-    deliveries = tasks.receive(3)
-    for delivery in deliveries:
-        say(delivery.message.id)
-    tasks.ack(deliveries)
-    if not deliveries:
-        break
-say("-")
-hear()
-"""
-    with actor(path, code) as one, actor(path, code) as two:
-        assert sorted(heard_until_dash(one) + heard_until_dash(two)) == sorted(names)
-
-
-def test_began_and_ended_after_a_close_write_nothing(backend):
-    consumer = backend.transport.subscribe([CARS], quiet)
-    backend.transport.publish([task("t1")])
-    [delivery] = consumer.receive(1)
-    consumer.close()
-    consumer.began(delivery)
-    consumer.ended(delivery)
-    assert consumer.receive(1) == []
 
 
 def test_one_sweep_takes_over_from_all_who_died(path, backend):

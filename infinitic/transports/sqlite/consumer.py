@@ -7,7 +7,8 @@ before a commit that gives something away and after one that takes something, so
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from infinitic.transports.sqlite.posting import Posting, Receipt
 from infinitic.transports.sqlite.queue import Row, Taken
 
 END = 2**63 - 1
+NO_ONE: Mapping[tuple[str, str], int] = {}
 
 
 class Hub(Protocol):
@@ -224,33 +226,53 @@ class SqliteConsumer:
     def _free(self, shared: Sequence[tuple[str, int]]) -> None:
         if not shared:
             return
-        with self._file.transaction(durable=False, kind=TransportError) as db:
-            self._handed.difference_update(row for _, row in shared)
-            queue.free(db, [row for _, row in shared])
+        rows = [row for _, row in shared]
+        with self._giving_up(rows), self._file.transaction(durable=False, kind=TransportError) as db:
+            self._handed.difference_update(rows)
+            queue.free(db, rows)
             concerned = queue.subscribers(db, {topic for topic, _ in shared})
         self._transport.wake(concerned)
 
     def release(self, keys: Sequence[str]) -> None:
         names = [(topic, key) for topic in self.topics for key in keys]
-        held = [name for name in names if self.held.pop(name, None) is not None]
+        held = {name: self.held.pop(name) for name in names if name in self.held}
         if not held:
             return
-        with self._file.transaction(kind=TransportError) as db:
+        rows: list[int] = []
+        with self._giving_up(rows, held), self._file.transaction(kind=TransportError) as db:
             posting = self._transport.posting(db)
             for name in held:
-                self.deaths.pop(name, None)
-                self._handed.difference_update(queue.free_lease(db, self.id, *name))
+                rows += queue.free_lease(db, self.id, *name)
                 posting.concerned |= posting.subscribers(name[0])
-            self._send_on(db, posting, [row for row, each in self._again.items() if name_of(each) in held])
+            self._handed.difference_update(rows)
+            again = [row for row, delivery in self._again.items() if name_of(delivery) in held]
+            self._send_on(db, posting, again)
+        self._forget(held, again)
         self._transport.wake(posting.concerned)
 
-    def _send_on(self, db: Connection, posting: Posting, rows: Iterable[int]) -> None:
+    @contextmanager
+    def _giving_up(self, rows: Sequence[int], held: Mapping[tuple[str, str], int] = NO_ONE) -> Iterator[None]:
+        """What could not be given up is this consumer's as before, and its messages are handed out again."""
+        try:
+            yield
+        except BaseException:
+            self.held.update(held)
+            self._take_back(rows)
+            raise
+
+    def _send_on(self, db: Connection, posting: Posting, rows: Sequence[int]) -> None:
         """Results that were handed over, and that are not done with, go the way of other results."""
-        for row in list(rows):
-            delivery = self._in_hand.pop(row)
-            self._again.pop(row, None)
+        for row in rows:
+            delivery = self._in_hand[row]
             posting.put(Outgoing(delivery.topic, delivery.receipt.key, delivery.message))
-            queue.delete(db, [row])
+        queue.delete(db, rows)
+
+    def _forget(self, names: Iterable[tuple[str, str]], rows: Iterable[int]) -> None:
+        for name in names:
+            self.deaths.pop(name, None)
+        for row in rows:
+            self._in_hand.pop(row, None)
+            self._again.pop(row, None)
 
     def close(self) -> None:
         with self._receiving:
@@ -259,15 +281,20 @@ class SqliteConsumer:
             self.closed = True
         self._listener.close()
         self.held.clear()
+        try:
+            self._dismiss()
+        finally:  # whatever is left to do is done by whoever finds us dead
+            self._presence.leave()
+            self._transport.forget(self)
+
+    def _dismiss(self) -> None:
         with self._file.transaction(kind=TransportError) as db:
             posting = self._transport.posting(db)
             mine = queue.ids(db, self.id)
             posting.concerned |= queue.subscribers(db, queue.dismiss(db, self.id) or ())
-            self._send_on(db, posting, self._in_hand)
+            self._send_on(db, posting, list(self._in_hand))
         self._handed.difference_update(mine)
-        self._presence.leave()
-        self._transport.forget(self)
-        self._transport.wake(posting.concerned)
+        self._transport.wake(posting.concerned - {self.id})
 
     # ------------------------------------------------------------------------------------- what goes on
 

@@ -7,6 +7,7 @@ long as its process lives, holds what runs in slots of 8 bytes, which outlive th
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import struct
@@ -19,6 +20,7 @@ from infinitic.sqlite_file import SqliteFile
 from infinitic.sqlite_file.turnstile import try_lock
 
 SLOT = struct.Struct("q")
+MAPPED = 512  # slots
 PATIENCE = 5.0  # seconds that closing waits for a callback to return
 
 
@@ -67,6 +69,15 @@ def _running(descriptor: int) -> set[int]:
     return {number for (number,) in SLOT.iter_unpack(data) if number}
 
 
+def _mapped(path: Path) -> mmap.mmap:
+    """The slots in memory. Its descriptor is one of its own: a forked child that keeps it keeps no lock."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return mmap.mmap(descriptor, MAPPED * SLOT.size)
+    finally:
+        os.close(descriptor)
+
+
 class Presence:
     """This process's side of one owner. To be made in the transaction that makes the owner."""
 
@@ -76,6 +87,9 @@ class Presence:
         remove_files(file, owner)  # of one whose transaction was never committed
         self._lock = file.keep_descriptor(os.open(lock_path(file, owner), os.O_RDWR | os.O_CREAT, 0o666))
         try_lock(self._lock)
+        # written first: a map of a hole would kill the process when the disk is full
+        os.pwrite(self._lock, bytes(MAPPED * SLOT.size), 0)
+        self._map = _mapped(lock_path(file, owner))
         os.mkfifo(wake_path(file, owner), 0o666)
         # its own reader and writer: it never sees an end of file, and writers always find a reader
         self.bell = file.keep_descriptor(os.open(wake_path(file, owner), os.O_RDWR | os.O_NONBLOCK))
@@ -107,8 +121,10 @@ class Presence:
             self._write(slot, 0)
 
     def _write(self, slot: int, number: int) -> None:
-        # pwrite, for a map of the file would kill the process on a full disk
-        if self._lock in self._file.descriptors:
+        # the map costs no system call, which would hand the interpreter's lock to another thread each time
+        if slot < MAPPED:
+            SLOT.pack_into(self._map, slot * SLOT.size, number)
+        elif self._lock in self._file.descriptors:
             with suppress(OSError):
                 os.pwrite(self._lock, SLOT.pack(number), slot * SLOT.size)
 

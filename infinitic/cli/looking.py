@@ -1,0 +1,134 @@
+"""`list` and `show`: what there is, and how one of them goes. Both read the storage, and need no worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from infinitic.cli import words
+from infinitic.cli.completing import complete_id
+from infinitic.cli.console import put, put_json, say
+from infinitic.cli.data import record_data, story_data
+from infinitic.cli.settings import Settings, UnknownId, as_json, everywhere, near_ids, open_storage
+from infinitic.cli.showing import STATUS_STYLES, shown
+from infinitic.cli.values import since as instant_since
+from infinitic.errors import UnknownWorkflow
+from infinitic.events import from_datetime
+from infinitic.history import decode_turn
+from infinitic.records import STATUSES, Filter, StateRecord
+from infinitic.storages import Storage
+from infinitic.story import Story, tell
+
+
+@click.command("list")
+@click.argument("prefix", default="")
+@click.option("--workflow", help="Of this workflow only.")
+@click.option("--status", type=click.Choice(STATUSES), help="Of this status only.")
+@click.option("--tag", help="With this tag only.")
+@click.option(
+    "--since", type=instant_since, help="Started since: 2h, 7d, 2026-07-01 or 2026-07-01T12:00 (UTC)."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@as_json()
+@everywhere(hidden=True)
+@click.pass_obj
+def list_(
+    settings: Settings,
+    prefix: str,
+    workflow: str | None,
+    status: str | None,
+    tag: str | None,
+    since: datetime | None,
+    limit: int,
+) -> None:
+    """List instances, the newest first.
+
+    All of them, or those whose id begins with PREFIX.
+
+    \b
+    Examples:
+      infinitic list --status suspended
+      infinitic list trip- --since 2h --json
+    """
+    where = Filter(
+        workflow=workflow or "",
+        status=status or "",
+        tag=tag or "",
+        since=0 if since is None else from_datetime(since),
+        id_prefix=prefix,
+    )
+    with open_storage(settings, "infinitic list") as storage:
+        records, now = list(_found(storage, where, limit + 1)), storage.now()
+    if settings.json:
+        put_json(json.dumps([record_data(record) for record in records[:limit]], ensure_ascii=False))
+        return
+    if records:
+        put(_table(records[:limit], now))
+    else:
+        say("there is none" if where != Filter() else "there is none yet")
+    if len(records) > limit:
+        say(f"and more: --limit shows more than {limit}")
+
+
+def _found(storage: Storage, where: Filter, limit: int) -> Iterator[StateRecord]:
+    page = storage.find(where, limit)
+    yield from page.records
+    while page.after and (left := limit - len(page.records)) > 0:
+        limit = left
+        page = storage.find(where, limit, page.after)
+        yield from page.records
+
+
+def _table(records: Sequence[StateRecord], now: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("ID", no_wrap=True, overflow="ellipsis")
+    table.add_column("WORKFLOW", no_wrap=True, overflow="ellipsis")
+    table.add_column("STATUS", no_wrap=True, min_width=9)
+    table.add_column("STARTED", no_wrap=True)
+    table.add_column("WAITS FOR, OR RESULT", no_wrap=True, overflow="ellipsis", ratio=1)
+    for record in records:
+        table.add_row(
+            Text(record.workflow_id),
+            Text(record.workflow),
+            Text(record.status, style=STATUS_STYLES.get(record.status, "")),
+            Text(words.ago(record.started, now)),
+            Text(words.waits(record, now)),
+        )
+    return table
+
+
+@click.command()
+@click.argument("workflow_id", metavar="ID", shell_complete=complete_id)
+@as_json()
+@everywhere(hidden=True)
+@click.pass_obj
+def show(settings: Settings, workflow_id: str) -> None:
+    """Show what an instance has done and what it waits for.
+
+    Each step of ID stands there with its answer, its attempts and their errors, and how long it took; what is
+    waited for with the line of code that waits.
+
+    \b
+    Examples:
+      infinitic show trip-42
+      infinitic show trip-42 --json
+    """
+    with open_storage(settings, "infinitic show") as storage:
+        story, now = read_story(storage, workflow_id), storage.now()
+    if settings.json:
+        put_json(json.dumps(story_data(story), ensure_ascii=False))
+    else:
+        put(shown(story, now))
+
+
+def read_story(storage: Storage, workflow_id: str) -> Story:
+    """The story of the current run of an instance. Raises `UnknownWorkflow`, which suggests near ids."""
+    [record] = storage.records([workflow_id])
+    if record is None:
+        raise UnknownId(UnknownWorkflow("", workflow_id), near_ids(storage, workflow_id))
+    return tell(record, [decode_turn(row.body) for row in storage.history(workflow_id, record.run)])

@@ -1,0 +1,96 @@
+"""Questions: queries, and clients that ask how an instance stands. Answered from its state, never recorded."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from infinitic.engine import turns
+from infinitic.engine.instance import Instance
+from infinitic.engine.outputs import reply_message
+from infinitic.errors import DecodeError, InfiniticError, UnknownWorkflow
+from infinitic.messages import Ask, Delivery, Query, Reply
+from infinitic.records import CallRecord, StateRecord
+from infinitic.serialization import error_value
+from infinitic.storages import Storage
+from infinitic.worker.changes import Change
+
+WATCHERS = 1_000
+"""How many clients of one instance are told at once how a call ended; others ask again."""
+
+
+def query(change: Change, delivery: Delivery) -> None:
+    """Answer a query from the state that the instance has now."""
+    message, instance = delivery.message, change.instance
+    if change.problem:
+        text = f"{change.workflow} {change.workflow_id!r} is suspended: {change.problem}"
+        told = Reply(change.workflow_id, "failed", message.id, error=error_value(InfiniticError(text)))
+    elif instance is None or message.workflow != change.workflow:
+        error = error_value(UnknownWorkflow(message.workflow, change.workflow_id))
+        told = Reply(change.workflow_id, "unknown", message.id, error=error)
+    else:
+        told = _answer(change, instance, message.id, message.payload)
+    change.hints.append(reply_message(message.reply_to, told))
+
+
+def _answer(change: Change, instance: Instance, query_id: str, payload: Raw) -> Reply:
+    try:
+        asked = msgspec.json.decode(payload, type=Query)
+        value = turns.query(instance, asked.name, asked.arguments)
+    except (DecodeError, msgspec.DecodeError) as error:
+        return Reply(change.workflow_id, "refused", query_id, error=error_value(error))
+    except Exception as error:
+        change.spoilt = True  # whatever it did to the state is gone with the cached instance
+        return Reply(change.workflow_id, "failed", query_id, error=error_value(error))
+    return Reply(change.workflow_id, "completed", query_id, value=Raw(value))
+
+
+def ask(change: Change, delivery: Delivery, storage: Storage) -> None:
+    """Answer a client that asks for results, of this instance and of others. Raises `StorageError`."""
+    message = delivery.message
+    try:
+        waits = msgspec.json.decode(message.payload, type=Ask).waits
+    except msgspec.DecodeError as error:
+        change.dead.append((delivery, f"the payload is no question: {error}"))
+        return
+    others = [one for one in waits if one[0] != change.workflow_id]
+    for workflow_id, call_id in waits:
+        if workflow_id == change.workflow_id:
+            watch(change, message.reply_to, call_id)
+    if others:
+        records = storage.records([workflow_id for workflow_id, _ in others])
+        for (workflow_id, call_id), record in zip(others, records, strict=True):
+            told = told_by(record, workflow_id, call_id)
+            if told is not None:
+                change.hints.append(reply_message(message.reply_to, told))
+
+
+def watch(change: Change, client: str, call_id: str) -> None:
+    """Answer a client that asks for a result: now if there is one, else when there is."""
+    if not client:
+        return
+    instance = change.instance
+    if instance is None:
+        record = change.held.record if change.held is not None else change.record
+        told = told_by(record, change.workflow_id, call_id)
+    else:
+        told = _told(instance.calls.get(call_id), change.workflow_id, instance.run)
+    if told is not None:
+        change.hints.append(reply_message(client, told))
+    elif len(change.watchers) < WATCHERS:
+        change.watchers.add((client, call_id))
+
+
+def _told(call: CallRecord | None, workflow_id: str, run: str) -> Reply | None:
+    if call is None:
+        return None
+    return Reply(workflow_id, call.status, call.call_id, run, call.value, call.error)
+
+
+def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply | None:
+    """What a state record tells of a run ("") or a call; None while that has no end."""
+    if record is None:
+        error = error_value(UnknownWorkflow("", workflow_id))
+        return Reply(workflow_id, "unknown", call_id, error=error)
+    call = next((one for one in record.calls if one.call_id == call_id), None)
+    return _told(call, workflow_id, record.run)

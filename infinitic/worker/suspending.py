@@ -1,0 +1,84 @@
+"""Suspending: what cannot be applied here and now waits in the instance's inbox, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from infinitic.events import AnyEvent, CancelRequested, SignalReceived, Started, TimerFired
+from infinitic.messages import Delivery, decode_message, encode_message, event_of
+from infinitic.records import OPEN, SUSPENDED, InboxItem, StateRecord, Stored, Version
+from infinitic.worker.changes import Change
+
+
+def waiting(stored: Stored) -> list[Delivery]:
+    """The messages of the inbox, as if they had just come; of no topic, by which they are told from those."""
+    return [Delivery("", decode_message(item.body)) for item in stored.inbox]
+
+
+def readable(delivery: Delivery) -> AnyEvent | None:
+    """The event that a delivery of kind "event" carries; None when it cannot be read."""
+    try:
+        return event_of(delivery)
+    except msgspec.DecodeError:
+        return None
+
+
+def create_suspended(change: Change, deliveries: Sequence[Delivery], now: int) -> bool:
+    """Make an instance without a turn yet, for the start that could not be applied; False if there is none."""
+    for delivery in deliveries:
+        event = readable(delivery) if delivery.message.kind == "event" else None
+        if isinstance(event, Started) and event.workflow == change.workflow:
+            change.version = Version(event.run, 0)
+            change.record = StateRecord(
+                workflow=change.workflow,
+                workflow_id=change.workflow_id,
+                run=event.run,
+                method=event.method,
+                tags=event.tags,
+                meta=event.meta,
+                caller=event.caller,
+                root=event.root,
+                started=now,
+                reply_to=event.reply_to,
+            )
+            return True
+    return False
+
+
+def put_by(change: Change, delivery: Delivery, event: AnyEvent | None) -> None:
+    """Put an event into the inbox, a timer's row with it. Its sender is told that the instance has it."""
+    message = delivery.message
+    if event is None:
+        change.dead.append((delivery, "the payload is no event"))
+        return
+    change.inbox_added.append(InboxItem(_key(delivery, event), encode_message(message)))
+    if isinstance(event, TimerFired):
+        change.timers_cleared[message.run, event.position] = None
+    elif isinstance(event, SignalReceived | CancelRequested):
+        change.refuse(event.reply_to, event.id, "received", None)
+
+
+def _key(delivery: Delivery, event: AnyEvent) -> str:
+    position = getattr(event, "position", None)
+    if position is None:
+        return event.id
+    attempt = getattr(event, "attempt", 0)
+    return f"{delivery.message.run}/{position}/{type(event).__name__}/{attempt}"
+
+
+def suspend(change: Change, fingerprint: str, now: int) -> None:
+    """Have the instance suspended for the change's problem: by the code of this *fingerprint*."""
+    record = change.held.record if change.held is not None else change.record
+    version = change.version
+    assert record is not None
+    assert version is not None
+    change.version = Version(version.run, version.turns, version.inbox + 1)
+    change.record = msgspec.structs.replace(
+        record,
+        status=SUSPENDED if record.status in OPEN else record.status,
+        reason=change.problem,
+        fingerprint=fingerprint,
+        updated=max(record.updated, now),
+    )
