@@ -64,10 +64,22 @@ Item: TypeAlias = Awaits[T] | Coro[T]
 ITEMS = (Command, Generator, Coroutine)
 
 
+class Inert:
+    """Marks a command that is plain data besides, so that no codec takes it for a value: it is to be yielded."""
+
+    __slots__ = ()
+    __infinitic_command__ = True
+    label = "a command such as sleep(…) or gather(…)"
+
+
+INERT = Inert()
+
+
 class Combinator(Struct, Command[T_co], frozen=True):
     """What all combinators have: the *items* they wait for."""
 
     items: tuple[Any, ...] = ()
+    inert: Inert = INERT
 
     @property
     def label(self) -> str:

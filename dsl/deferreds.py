@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from dsl.commands import Command, Coro, Flow, T, T_co, described
+from dsl.commands import INERT, Inert, Command, Coro, Flow, T, T_co, described
 from dsl.context import Slot, running
 
 Status = Literal["running", "completed", "failed", "cancelled"]
@@ -17,6 +17,7 @@ class Deferred(Struct, Command[T_co], frozen=True, eq=False):
     """The answer to come of a command: `yield from deferred` waits for it, as often as one likes."""
 
     slot: Slot
+    inert: Inert = INERT
 
     def status(self) -> Status:
         """How it stands at this point of history: the same on every replay."""

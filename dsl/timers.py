@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from dsl.commands import Command
+from dsl.commands import INERT, Command, Inert
 
 Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
@@ -41,6 +41,7 @@ class Timer(Struct, Command[None], frozen=True):
 
     delay: int = 0
     due: datetime | None = None
+    inert: Inert = INERT
 
     @property
     def label(self) -> str:

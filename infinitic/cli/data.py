@@ -12,7 +12,8 @@ import attrs
 import msgspec
 from msgspec import Raw, Struct
 
-from infinitic.cli.words import SECOND, iso
+from infinitic.cli.words import SECOND, iso, own_frames
+from infinitic.events import ErrorValue
 from infinitic.records import StateRecord
 from infinitic.story import Branch, Note, Step, Story, Together
 
@@ -22,6 +23,7 @@ INSTANTS = frozenset(
 LENGTHS = frozenset({"delay"})
 VALUES = frozenset({"arguments", "value"})
 KINDS: dict[type, str] = {Branch: "branch", Together: "together", Note: "note"}
+ERROR = ("type", "message", "notes", "cause")  # the rest is for making the exception anew
 KEPT = (
     "workflow",
     "status",
@@ -81,6 +83,8 @@ def _field(name: str, one: Any) -> Any:
 def _data(one: Any) -> Any:
     if isinstance(one, tuple | list):
         return [_data(item) for item in one]
+    if isinstance(one, ErrorValue):
+        return _fields({name: getattr(one, name) for name in ERROR} | {"stack": own_frames(one.stack)})
     if isinstance(one, Struct):
         return _fields({name: getattr(one, name) for name in one.__struct_fields__})
     if attrs.has(type(one)):

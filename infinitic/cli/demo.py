@@ -1,4 +1,4 @@
-"""`demo`: a workflow survives the death of the process that runs it, told as it happens, on this machine alone.
+"""`demo`: a workflow survives the death of the process that runs it, told as it happens.
 
 The law of the place: nothing is told that was not checked, and nothing waits but for what the workers say.
 """
@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from rich.text import Text
 
 from infinitic.cli import words
 from infinitic.cli.console import put
-from infinitic.cli.demo_booking import FOLDER, PIPE, Said, booking
+from infinitic.cli.demo_booking import BEGINS, ENDS, FOLDER, PIPE, RESERVED, Said, booking
 from infinitic.cli.showing import shown
 from infinitic.client import Client, Handle
 from infinitic.clock import SECOND, system_clock
@@ -36,6 +35,7 @@ PATIENCE = 30.0
 """How long the workers may say nothing before the demo gives up, in seconds."""
 
 ID = "oslo-42"
+HOTEL = "hotel"
 PAID = "paid 1020 €"
 ONCE = ("Cars.book", "Flights.book", "Bank.charge")
 
@@ -49,16 +49,17 @@ def demo() -> None:
     """
     with stage() as play, Client(play.url) as client:
         prologue(play)
+        play.tell("you", f'start booking("Oslo", nights=3) under the id {ID}')
         handle = client.start(booking("Oslo", nights=3), id=ID)
-        narrate("you", f'start booking("Oslo", nights=3) under the id {ID}')
-        before = play.follow("begins", "Hotels.book")
-        killed, at = play.kill(before.pid)
-        after = play.follow("begins", "Hotels.book")
-        passed = time.monotonic() - at
-        play.follow("ends", "Bank.charge")
+        before = play.follow(RESERVED, "Hotels.book")
+        killed = play.kill(before.pid)
+        after = play.follow(BEGINS, "Hotels.book")
+        took_over = play.now() - killed
+        play.follow(ENDS, "Bank.charge")
         result = handle.result(PATIENCE)
-        epilogue(play, client, handle)
-        verdict(play, killed, before, after, passed, result)
+        play.tell("you", f"get the result: {result}")
+        history(client, handle)
+        verdict(play, before, after, took_over, result)
 
 
 # --- the stage ---
@@ -71,7 +72,7 @@ class Stage:
         self.folder, self.workers = folder, workers
         self.names = {worker.pid: f"worker {name}" for worker, name in zip(workers, "AB", strict=True)}
         self.heard: list[Said] = []
-        self._ear, self._rest = ear, b""
+        self._ear, self._rest, self._began = ear, b"", 0.0
 
     @property
     def url(self) -> str:
@@ -82,32 +83,45 @@ class Stage:
         while b"\n" not in self._rest:
             ready, _, _ = select.select([self._ear], [], [], PATIENCE)
             more = os.read(self._ear, 4096) if ready else b""
-            assert more, f"the workers fell silent. Their log:\n{log_in(self.folder).read_text()}"
+            require(bool(more), f"the workers fell silent. Their log:\n{log_in(self.folder).read_text()}")
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
         self.heard.append(msgspec.json.decode(line, type=Said))
         return self.heard[-1]
 
     def follow(self, what: str, task: str) -> Said:
-        """Tell what the workers do until *task* begins or ends."""
+        """Tell what the workers do until *task* does *what*."""
         while True:
             said = self.listen()
-            narrate(self.names[said.pid], f"{said.task} {said.what}")
+            self.tell(self.names[said.pid], f"{said.task} {said.what}")
             if (said.what, said.task) == (what, task):
                 return said
 
-    def kill(self, pid: int) -> tuple[subprocess.Popen[bytes], float]:
-        """Kill the worker *pid* as a power cut would: the dead process, and when."""
+    def kill(self, pid: int) -> float:
+        """Kill the worker *pid* as a power cut would; when that was."""
         [worker] = [one for one in self.workers if one.pid == pid]
-        at = time.monotonic()
-        worker.send_signal(signal.SIGKILL)
-        worker.wait(PATIENCE)
+        at = self.now()
+        worker.kill()
+        require(worker.wait(PATIENCE) == -signal.SIGKILL, f"{self.names[pid]} did not die of the kill")
         put(Text(f"\n  ✗ kill -9 {pid}: {self.names[pid]} is dead, in the middle of a task\n", "bold red"))
-        return worker, at
+        return at
 
-    def times(self, what: str = "begins") -> Counter[str]:
-        """How often each task was begun."""
-        return Counter(said.task for said in self.heard if said.what == what)
+    def now(self) -> float:
+        """Seconds since this was asked first."""
+        self._began = self._began or time.monotonic()
+        return time.monotonic() - self._began
+
+    def tell(self, who: str, what: str) -> None:
+        put(Text.assemble((f"  {self.now():4.1f} s  ", "dim"), (who.ljust(10), "cyan"), what))
+
+    def times(self, task: str) -> int:
+        """How often *task* was begun."""
+        return sum((said.what, said.task) == (BEGINS, task) for said in self.heard)
+
+    @property
+    def rooms(self) -> int:
+        """How many rooms the hotel has reserved."""
+        return len(list((self.folder / HOTEL).iterdir()))
 
 
 def url_in(folder: Path) -> str:
@@ -129,94 +143,98 @@ def stage() -> Iterator[Stage]:
             workers = [after.enter_context(worker(folder, mouth)) for _ in "AB"]
         play = Stage(folder, ear, workers)
         for _ in workers:
-            play.listen()
+            play.listen()  # that it is ready
         yield play
 
 
 @contextmanager
 def worker(folder: Path, mouth: int) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process, which ends with its standard input: with the demo, however that ends."""
-    (folder / "hotel").mkdir(exist_ok=True)
+    (folder / HOTEL).mkdir(exist_ok=True)
     with log_in(folder).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", f"from infinitic.cli.demo_booking import serve; serve({url_in(folder)!r})"],
+            [
+                sys.executable,
+                "-c",
+                f"from infinitic.cli.demo_booking import serve; serve({url_in(folder)!r})",
+            ],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             pass_fds=[mouth],
             start_new_session=True,  # Ctrl-C is for the demo alone
-            env=os.environ | {PIPE: str(mouth), FOLDER: str(folder / "hotel")},
+            env=os.environ | {PIPE: str(mouth), FOLDER: str(folder / HOTEL)},
         )
     try:
         yield process
+    except BaseException:
+        process.kill()
+        raise
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        if sys.exc_info()[0] is not None:
-            process.kill()
-        process.wait(PATIENCE)
+        process.communicate(timeout=PATIENCE)
 
 
 # --- the story ---
 
 
-def narrate(who: str, what: str) -> None:
-    put(Text.assemble(("  " + who.ljust(10), "cyan"), what))
+def require(holds: bool, what: str) -> None:
+    """Raises `AssertionError`: that the demo goes otherwise than told is a bug."""
+    if not holds:
+        raise AssertionError(f"the demo went otherwise than told: {what}")
 
 
-def paragraph(text: str) -> None:
-    put(Text("\n".join(f"  {line}" for line in text.splitlines())))
+def title(text: str) -> None:
+    put(Text(f"\n{text}\n", "bold"))
 
 
 def prologue(play: Stage) -> None:
-    put(Text("\nDurable execution: the code goes on, whatever dies under it\n", "bold"))
+    title("Durable execution: the code goes on, whatever dies under it")
     source = inspect.getsource(booking.fn).rstrip()
-    put(Padding(Syntax(source, "python", theme="ansi_dark", background_color="default"), (0, 0, 1, 4)))
+    put(Padding(Syntax(source, "python", theme="ansi_dark", background_color="default"), (0, 0, 0, 4)))
     pids = " and ".join(str(one.pid) for one in play.workers)
-    paragraph(
-        "A workflow is a generator: it yields what it wants done. Each answer is recorded before the\n"
-        "next step begins. The record is one SQLite file, there is no server, and two worker processes\n"
-        f"serve it: {pids}.\n"
+    put(
+        Text(
+            "\n  This is a workflow: a generator that yields what it wants done. Each answer\n"
+            "  is recorded before the next step begins. The record is one SQLite file, and\n"
+            f"  two worker processes serve it: {pids}. There is no server.\n"
+        )
     )
 
 
-def epilogue(play: Stage, client: Client, handle: Handle[str]) -> None:
-    put(Text("\nThe history, as `infinitic show` tells it\n", "bold"))
+def history(client: Client, handle: Handle[str]) -> None:
+    title("The history, as `infinitic show` tells it")
     [record] = client.find(booking)
-    put(Padding(shown(tell(record, handle.history()), system_clock()), (0, 0, 1, 2)))
+    put(Padding(shown(tell(record, handle.history()), system_clock()), (0, 0, 0, 2)))
 
 
-def verdict(
-    play: Stage, killed: subprocess.Popen[bytes], before: Said, after: Said, passed: float, result: str
-) -> None:
-    """Say what was proved. Raises `AssertionError` for the first thing that was not as told."""
-    times, rooms = play.times(), len(list((play.folder / "hotel").iterdir()))
-    put(Text("What happened\n", "bold"))
-    check(
-        killed.returncode == -signal.SIGKILL and before.pid != after.pid,
-        f"Taken over: {words.duration(round(passed * SECOND))} after the kill the other worker went on, "
-        "at the line where the first one died.",
+def verdict(play: Stage, before: Said, after: Said, took_over: float, result: str) -> None:
+    """Say what was seen. Raises `AssertionError` for the first thing that was not as told."""
+    title("What was seen")
+    taken = words.duration(round(took_over * SECOND))
+    point(
+        "Taken over",
+        f"{taken} after the kill the other worker went on, where the first had died.",
+        before.pid != after.pid,
     )
-    check(
-        all(times[task] == 1 for task in ONCE),
-        "Not repeated: " + ", ".join(f"{task} ran {times[task]}×" for task in ONCE) + ". What is recorded is "
-        "never done again.",
+    point(
+        "Not repeated",
+        "What was recorded: car, flight and charge ran once each.",
+        all(play.times(task) == 1 for task in ONCE),
     )
-    check(
-        times["Hotels.book"] == 2 and (before.key, before.attempt) == (after.key, after.attempt),
-        "Repeated: Hotels.book was under way and had no answer yet, so it ran 2×, as attempt "
-        f"{after.attempt}\nof the same task id, {after.key[:12]}…",
+    point(
+        "Repeated",
+        "What was under way, with no answer yet: the hotel's task ran twice.",
+        play.times("Hotels.book") == 2,
     )
-    check(
-        rooms == 1,
-        f"Harmless: the task gave that id to the hotel as the idempotency key. Rooms reserved: {rooms}.",
+    point(
+        "Harmless",
+        f"Both runs had one task id, so the hotel knew the second: {play.rooms} room is reserved.",
+        (before.key, before.attempt, play.rooms) == (after.key, after.attempt, 1),
     )
-    check(result == PAID, f"Right: 180 + 420 + 3 × 140, charged once: {result}.")
-    put(Text())
+    point("Right", f"180 for the car, 420 for the flight, 3 * 140 for the hotel: {result}.", result == PAID)
+    put(Text(f"\n  The code of it all: {words.short_path(inspect.getfile(booking.fn))}\n"))
 
 
-def check(holds: bool, told: str) -> None:
-    assert holds, f"the demo found otherwise: {told}"
-    first, *more = told.splitlines()
-    name, _, rest = first.partition(":")
-    put(Text.assemble(("  ✔ ", "green"), (name, "bold"), ":", rest, *(f"\n    {line}" for line in more)))
+def point(name: str, told: str, holds: bool) -> None:
+    require(holds, f"{name}: {told}")
+    put(Text.assemble(("  ✔ ", "green"), (name.ljust(14), "bold"), told))

@@ -1,6 +1,6 @@
-"""The booking that `infinitic demo` runs: contracts, their implementations, the workflow, and a process that serves them.
+"""The booking of `infinitic demo`: contracts, implementations, workflow, and a process that serves them.
 
-The law of the place: what a task does in the world it also says on a pipe, so that the demo can tell it as it happens.
+The law of the place: a task says on a pipe what it does, so that the demo can tell it as it happens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from infinitic.worker import Worker
 
 PIPE = "BOOKING_DEMO_PIPE"
 FOLDER = "BOOKING_DEMO_FOLDER"
-A_MOMENT = 0.25
+READY, BEGINS, ENDS = "ready", "begins", "ends"
+RESERVED = "has reserved a room, and waits for the confirmation"
+KNOWN = "hears that this request came before: the same room"
+
+A_MOMENT = 0.4
 ON_THE_PHONE = 30.0
 """How long the hotel takes to confirm, in seconds: long enough for anybody to pull the plug meanwhile."""
 
@@ -74,7 +78,7 @@ def booking(city: str, nights: int) -> Flow[str]:
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One line on the pipe: *what* is "ready", "begins" or "ends"; the rest is about the task."""
+    """One line on the pipe: what the process *pid* does, and by which attempt of which task."""
 
     what: str
     pid: int
@@ -83,22 +87,23 @@ class Said(msgspec.Struct, frozen=True):
     attempt: int = 0
 
 
-def say(what: str) -> None:
-    """Write one line, of the task that runs if one does, for the demo to read."""
-    said = Said(what, os.getpid())
-    if what != "ready":
-        current = current_task()
-        said = Said(what, os.getpid(), current.name, current.id, current.attempt)
+def write(said: Said) -> None:
     os.write(int(os.environ[PIPE]), msgspec.json.encode(said) + b"\n")
+
+
+def say(what: str) -> None:
+    """Say what the task that runs does."""
+    current = current_task()
+    write(Said(what, os.getpid(), current.name, current.id, current.attempt))
 
 
 @contextmanager
 def told() -> Iterator[None]:
     """Say when the task begins and ends; it takes a moment at least."""
-    say("begins")
+    say(BEGINS)
     time.sleep(A_MOMENT)
     yield
-    say("ends")
+    say(ENDS)
 
 
 class RedCars(Cars):
@@ -116,7 +121,10 @@ class NorthFlights(Flights):
 class GrandHotels(Hotels):
     def book(self, city: str, nights: int) -> Reservation:
         with told():
-            if rooms_reserved(key=current_task().id) == "now":
+            if is_reserved(key=current_task().id):
+                say(KNOWN)
+            else:
+                say(RESERVED)
                 time.sleep(ON_THE_PHONE)
             return Reservation("room", "R-301", 140 * nights)
 
@@ -127,13 +135,13 @@ class TrueBank(Bank):
             return f"paid {euros} €"
 
 
-def rooms_reserved(key: str) -> str:
-    """The hotel's own book: it reserves one room for each key, "now" or "before"."""
+def is_reserved(key: str) -> bool:
+    """The hotel's own book, with a room for each key: whether it had one already for this one."""
     try:
         (Path(os.environ[FOLDER]) / key).touch(exist_ok=False)
     except FileExistsError:
-        return "before"
-    return "now"
+        return True
+    return False
 
 
 # --- a process ---
@@ -142,5 +150,5 @@ def rooms_reserved(key: str) -> str:
 def serve(url: str) -> None:
     """Serve until the standard input ends: then the demo is over, however it ended."""
     with Worker(url, workflows=[booking], services=[RedCars, NorthFlights, GrandHotels, TrueBank]):
-        say("ready")
+        write(Said(READY, os.getpid()))
         sys.stdin.read()

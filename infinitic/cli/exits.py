@@ -11,6 +11,7 @@ from infinitic.cli.console import errors
 from infinitic.errors import (
     InfiniticError,
     InvalidId,
+    NoStorage,
     OperatorError,
     PayloadError,
     RemoteError,
@@ -66,9 +67,12 @@ def sentence(error: BaseException) -> str:
     """What happened, and what to do about it."""
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else "infinitic"
-        return f"{error.format_message().rstrip('.')}. See {path} --help."
+        message = error.format_message().removesuffix(".")
+        return f"{message}{'' if message.endswith('?') else '.'} See {path} --help."
     if isinstance(error, click.ClickException):
         return error.format_message()
+    if isinstance(error, NoStorage):
+        return f"{error.message}. Give --storage URL, or INFINITIC_STORAGE."
     if isinstance(error, InfiniticError | TimeoutError):
         return str(error)
     name = type(error).__name__

@@ -32,7 +32,9 @@ def log_to_stderr(verbose: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(others)
-    logging.getLogger("infinitic").setLevel(ours)
+    library = logging.getLogger("infinitic")
+    library.propagate = True
+    library.setLevel(ours)
 
 
 def log_nowhere() -> None:

@@ -30,9 +30,7 @@ from infinitic.story import Story, tell
 @click.option("--workflow", help="Of this workflow only.")
 @click.option("--status", type=click.Choice(STATUSES), help="Of this status only.")
 @click.option("--tag", help="With this tag only.")
-@click.option(
-    "--since", type=instant_since, help="Started since: 2h, 7d, 2026-07-01 or 2026-07-01T12:00 (UTC)."
-)
+@click.option("--since", type=instant_since, help="Started in the last 2h, or since 2026-07-01T12:00.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @as_json()
 @everywhere(hidden=True)

@@ -52,6 +52,7 @@ def worker(
     )
     _introduce(made, found, settings)
     made.run()
+    errors().print(f"worker {made.name} has stopped", soft_wrap=True)
 
 
 def _introduce(made: Worker, found: Found, settings: Settings) -> None:

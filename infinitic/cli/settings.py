@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from attrs import define
 
-from infinitic.backends.urls import Role, open_backend, sqlite_path
+from infinitic.backends.urls import TRANSPORTS, Role, open_backend, sqlite_path
 from infinitic.client import Client
 from infinitic.config import Config, load_config, scheme_of
 from infinitic.errors import InfiniticError, NoStorage, StorageError, UnknownWorkflow
@@ -111,7 +111,7 @@ def open_storage(settings: Settings, what: str, role: Role = "reader") -> Iterat
     """The storage, to read, while the block lasts. Raises `NoStorage`, which names *what* reads it."""
     config = settings.config()
     _refuse_absent(config)
-    if config.storage is None:
+    if config.storage is None and scheme_of(config.transport) in TRANSPORTS:
         raise NoStorage(what)
     backend = open_backend(config, role)
     try:

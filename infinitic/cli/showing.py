@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import evolve
 from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
@@ -24,6 +25,13 @@ STATUS_STYLES = {
     "terminated": "magenta",
     "continued": "dim",
 }
+SAID = {
+    RUNNING: "is running",
+    SUSPENDED: "is suspended",
+    "cancelled": "was cancelled",
+    "terminated": "was terminated",
+    "continued": "went on as a new run",
+}
 FRAMES = 5
 CAUSES = 4
 
@@ -40,10 +48,11 @@ def shown(story: Story, now: int) -> RenderableType:
 
 
 def _head(story: Story, now: int) -> Iterable[Text]:
-    status = Text(story.status, style=STATUS_STYLES.get(story.status, ""))
-    yield Text.assemble((story.workflow, "bold"), " ", (story.workflow_id, "bold"), " is ", status)
+    status = Text(SAID.get(story.status, story.status), style=STATUS_STYLES.get(story.status, ""))
+    yield Text.assemble((f"{story.workflow} {story.workflow_id} ", "bold"), status)
     if story.reason:
-        yield Text(f"  {words.shortened(story.reason, 2_000)}", style="yellow")
+        why = words.reason(story.reason, story.workflow_id)
+        yield Text(f"  {words.shortened(why, 2_000)}", style="yellow")
     yield _facts("  ", _times(story, now), f"{story.turns} turns", *_relations(story))
 
 
@@ -76,7 +85,8 @@ def _tail(story: Story) -> Iterable[Text]:
 
 def _method(method: Method, story: Story, now: int) -> Tree:
     label = words.call(method.name or story.workflow, method.arguments, 100)
-    tree = Tree(Text(label, style="bold"), guide_style="dim")
+    called = f" · called {words.ago(method.started, now)}" if method.call_id else ""
+    tree = Tree(Text.assemble((label, "bold"), (called, "dim")), guide_style="dim")
     _grow(tree, method.nodes, now)
     if method.status != RUNNING:
         _end(tree, method)
@@ -112,7 +122,7 @@ def _trace(node: Tree, error: ErrorValue) -> None:
 
 def _frames(node: Tree, stack: tuple[Frame, ...]) -> None:
     for frame in stack[-FRAMES:]:
-        node.add(Text(words.place(frame), style="dim"))
+        node.add(Text(f"raised at {words.place(frame)}", style="dim"))
 
 
 # --- nodes ---
@@ -126,9 +136,25 @@ def _grow(tree: Tree, nodes: Iterable[Node], now: int) -> None:
             case Note():
                 _note(tree, node)
             case Together():
-                _grow(tree.add(Text("side by side", style="dim")), node.nodes, now)
+                _together(tree.add(Text("side by side", style="dim")), node, now)
             case Branch():
                 _grow(tree.add(Text(f"branch {node.path.rpartition('.')[2]}", style="dim")), node.nodes, now)
+
+
+def _together(tree: Tree, node: Together, now: int) -> None:
+    """Steps side by side; what waits at one place says so once."""
+    stacks = {step.stack for step in node.nodes if isinstance(step, Step) and step.stack}
+    if len(stacks) != 1:
+        _grow(tree, node.nodes, now)
+        return
+    steps = [evolve(one, wait=None) if isinstance(one, Step) else one for one in node.nodes]
+    _grow(tree, steps, now)
+    _waits_at(tree, *stacks)
+
+
+def _waits_at(tree: Tree, stack: tuple[Frame, ...]) -> None:
+    for frame in stack[-FRAMES:]:
+        tree.add(Text(f"waits at {words.place(frame)}", style="dim"))
 
 
 def _note(tree: Tree, note: Note) -> None:
@@ -155,8 +181,7 @@ def _step(tree: Tree, step: Step, now: int) -> None:
         _trace(node, step.error)
     elif step.attempts and step.status == "waiting" and step.attempts[-1].error is not None:
         _frames(node, words.own_frames(step.attempts[-1].error.stack))
-    for frame in step.stack[-FRAMES:]:
-        node.add(Text(f"waits at {words.place(frame)}", style="dim"))
+    _waits_at(node, step.stack)
 
 
 def _symbol(step: Step) -> str:
@@ -226,7 +251,7 @@ def _attempt(tree: Tree, attempt: Attempt) -> None:
     if attempt.error is None:
         return
     how = "timed out" if attempt.status == "timed_out" else words.error(attempt.error)
-    next_in = f"next after {words.duration(attempt.next_at - attempt.ended)}" if attempt.next_at else ""
+    next_in = f"again after {words.duration(attempt.next_at - attempt.ended)}" if attempt.next_at else ""
     where = f"on {attempt.worker}" if attempt.worker else ""
     took = words.duration(attempt.ended - attempt.began)
     tree.add(_line(BROKEN, f"attempt {attempt.number}: {how}", took, where, next_in))

@@ -116,10 +116,15 @@ def wait(one: Wait, now: int) -> str:
     return f"{name}, attempt {one.attempt}" if one.kind == "task" and one.attempt > 1 else name
 
 
+def reason(text: str, workflow_id: str) -> str:
+    """Why an instance is suspended, without its id, which stands beside it."""
+    return text.removeprefix(f"{workflow_id}: ")
+
+
 def waits(record: StateRecord, now: int) -> str:
     """What an instance waits for, in one line; why it is suspended, how it failed, what it answered."""
     if record.reason:
-        return record.reason
+        return shortened(reason(record.reason, record.workflow_id), 120)
     if record.error is not None:
         return error(record.error)
     if record.ended:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -98,7 +100,7 @@ def chain_of(generator: Any) -> list[Any]:
 def stack_of(generator: Any, source: Callable[[str, int], str]) -> tuple[Frame, ...]:
     """The lines where a suspended generator or coroutine waits, outermost first, through every `yield from`."""
     frames = [getattr(one, "gi_frame", None) or one.cr_frame for one in chain_of(generator)]
-    return tuple(_frame(one, one.f_lineno, source) for one in frames if _is_users(one))
+    return tuple(_frame(one.f_code, one.f_lineno, source) for one in frames if _is_users(one))
 
 
 def raised_stack(error: BaseException, source: Callable[[str, int], str]) -> tuple[Frame, ...]:
@@ -107,7 +109,7 @@ def raised_stack(error: BaseException, source: Callable[[str, int], str]) -> tup
     traceback = error.__traceback__
     while traceback is not None:
         if _is_users(traceback.tb_frame):
-            frames.append(_frame(traceback.tb_frame, traceback.tb_lineno, source))
+            frames.append(_frame(traceback.tb_frame.f_code, traceback.tb_lineno, source))
         traceback = traceback.tb_next
     return tuple(frames[-30:])
 
@@ -116,6 +118,6 @@ def _is_users(frame: Any) -> bool:
     return not frame.f_globals.get("__name__", "").startswith(INSIDE)
 
 
-def _frame(frame: Any, line: int, source: Callable[[str, int], str]) -> Frame:
-    code = frame.f_code
+@lru_cache(4096)
+def _frame(code: CodeType, line: int, source: Callable[[str, int], str]) -> Frame:
     return Frame(code.co_filename, line, code.co_qualname, source(code.co_filename, line))

@@ -74,7 +74,8 @@ def _sendable(asked: Any) -> Any:
     try:
         return msgspec.structs.replace(asked, options=msgspec.json.decode(encode(asked.options)))
     except EncodeError as error:
-        return msgspec.structs.replace(asked, options={}, failure=error_value(error.with_traceback(None)))
+        failure = error_value(EncodeError(error.message, error.path))
+        return msgspec.structs.replace(asked, options={}, failure=failure)
 
 
 def payload(instance: Instance, value: Any, decode: Callable[[Any], Any]) -> tuple[Raw, ErrorValue | None]:
@@ -86,9 +87,10 @@ def payload(instance: Instance, value: Any, decode: Callable[[Any], Any]) -> tup
             if limit and len(data) > limit:
                 raise EncodeError(f"{len(data)} bytes are more than one message may carry ({limit})")
             decode(data)
+    except EncodeError as error:
+        return NULL, error_value(EncodeError(error.message, error.path))
     except Exception as error:
-        known = error if isinstance(error, EncodeError) else as_decode_error(error)
-        return NULL, error_value(known.with_traceback(None))
+        return NULL, error_value(as_decode_error(error).with_traceback(None))
     return Raw(data), None
 
 

@@ -49,10 +49,10 @@ def outputs(origin: Origin, turn: Turn, lookup: Lookup) -> list[Outgoing]:
 
 def of_command(origin: Origin, issued: AnyIssued, at: int) -> list[Outgoing]:
     """What one command sends."""
+    if isinstance(issued, history.TaskIssued):
+        return [task_message(origin, issued, 1, at)] if issued.failure is None else []
     key = derived_id(origin.run, issued.position)
     match issued:
-        case history.TaskIssued(failure=None):
-            return [task_message(origin, issued, 1, at)]
         case history.ChildIssued(failure=None):
             started = _started(origin, issued, key, at)
             return [_to(started, origin, issued.workflow, issued.workflow_id, at, issued.run)]

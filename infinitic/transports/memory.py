@@ -68,7 +68,7 @@ class Topic:
 
     def hand_in(self, consumer: MemoryConsumer, receipts: Iterable[int]) -> list[Entry]:
         """Out of the hands of *consumer*; those that are not in them are passed over."""
-        mine = [order for order in receipts if self.in_hand.get(order, (None,))[0] is consumer]
+        mine = [order for order in dict.fromkeys(receipts) if self.in_hand.get(order, (None,))[0] is consumer]
         return [self.in_hand.pop(order)[1] for order in mine]
 
 

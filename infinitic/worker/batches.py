@@ -391,9 +391,10 @@ class Conductor:
             self.left += excess
 
     def _let_go(self) -> None:
-        """Others may have the instances that were left, unless they came back into the cache."""
-        left, self.left = [one for one in self.left if one not in self.cache], []
-        if left and self.workflows is not None:
+        """Others may have the instances that were left, unless they came back, or more for them is at hand."""
+        if self.left and self.workflows is not None:
+            wanted = {one.message.workflow_id for one in self.pending}
+            left, self.left = [one for one in self.left if one not in self.cache and one not in wanted], []
             self.workflows.release(left)
 
     # --- tasks ---

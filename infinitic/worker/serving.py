@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -67,6 +67,7 @@ class Worker:
         codecs: Sequence[Codec] = (),
         name: str | None = None,
         clock: Clock = system_clock,
+        loops: Callable[[], Loops] = Loops,
     ) -> None:
         given: dict[str, Any] = {
             "transport": transport,
@@ -78,6 +79,7 @@ class Worker:
         self._config = load_config(url, **{key: value for key, value in given.items() if value is not None})
         self._codec = Serializer(codecs)
         self._clock = clock
+        self._make_loops = loops
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.registry = Registry(
             workflows,
@@ -102,7 +104,7 @@ class Worker:
         if self._loops is not None:
             raise RuntimeError("this worker runs already")
         backend = open_backend(self._config, "worker", self._clock)
-        loops = Loops()
+        loops = self._make_loops()
         try:
             step = TaskStep(self.registry, self._codec, self._clock, self.name)
             executor = Executor(step, self._config.concurrency, loops.finished)

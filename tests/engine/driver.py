@@ -29,7 +29,7 @@ from infinitic.events import (
 )
 from infinitic.history import AnyIssued, Turn, decode_turn, encode_turn
 from infinitic.messages import Outgoing
-from infinitic.records import StateRecord
+from infinitic.records import StateRecord, encode_record
 from infinitic.serialization import Serializer, error_value
 
 RUN = "00000000000000000000000000000001"
@@ -105,7 +105,7 @@ class Driver:
     def keep(self, turn: Turn) -> None:
         self.turns.append(turn)
         self.bodies.append(encode_turn(turn))
-        assert decode_turn(self.bodies[-1]) == turn
+        assert encode_turn(decode_turn(self.bodies[-1])) == self.bodies[-1]
         again = self.replayed()
         assert image(again) == image(self.instance)
         turns.close(again)
@@ -193,7 +193,7 @@ def program_of(call: Any) -> Program:
 def image(instance: Instance) -> dict[str, Any]:
     """All of an instance that must come out of a replay as it was."""
     return {
-        "record": msgspec.to_builtins(state_record(instance)),
+        "record": msgspec.json.decode(encode_record(state_record(instance))),
         "open": {
             position: (slot.kind, slot.status, slot.owned, len(slot.observers), slot.since)
             for position, slot in instance.open.items()
@@ -217,5 +217,11 @@ def image(instance: Instance) -> dict[str, Any]:
 
 
 def drive(fn: Callable[..., Flow[Any]], *args: Any, **started: Any) -> Driver:
-    """A driver of a function as a workflow."""
-    return Driver(workflow(fn)(*args), **started)
+    """A driver of a function as a workflow; *args* may be what no history could hold."""
+
+
+    def bound() -> Any:
+        return fn(*args)
+
+    name = fn.__name__ if fn.__name__.isidentifier() else "flow"
+    return Driver(workflow(name=name)(bound if args else fn)(), **started)

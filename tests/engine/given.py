@@ -14,7 +14,7 @@ class Card:
 
 
 @attrs.frozen
-class Shut(Exception):  # noqa: N818  # a business error, named after what happened
+class Shut(Exception):
     """The hotel is shut."""
 
     city: str
@@ -65,7 +65,8 @@ class Loyalty(Workflow):
     @method
     def run(self, weeks: int) -> Flow[int]:
         for _ in range(weeks):
-            self.points += yield from self.bonus.receive()
+            extra = yield from self.bonus.receive()
+            self.points += extra
         return self.points
 
     @method

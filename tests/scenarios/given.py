@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 from dsl.workflows import Workflow, WorkflowFunction
 from infinitic.client import Client
 from infinitic.history import Turn
 from infinitic.worker import Worker
+from infinitic.worker.loops import Loops
 
 PATIENCE = 20.0
 """Seconds after which what ought to come is given up. No test that passes waits for it."""
@@ -56,6 +58,10 @@ class Stage:
         workflows = [one for one in served if is_workflow(one)]
         services = [one for one in served if not is_workflow(one)]
         return self._stack.enter_context(Worker(self.url, workflows=workflows, services=services, **options))
+
+    def serve_with_limits(self, *served: Any, slow: float, give_up: float) -> Worker:
+        """As `serve`, with other limits for workflow code that does not come back, in seconds."""
+        return self.serve(*served, loops=partial(Loops, tick=slow / 2, slow=slow, give_up=give_up))
 
 
 def is_workflow(one: Any) -> bool:

@@ -91,12 +91,23 @@ def test_what_a_consumer_had_that_could_not_close_goes_to_others(lock, backend, 
     assert ids(consumer.receive(10)) == ["t1"]
 
 
-def test_a_message_of_a_format_that_is_too_new_is_put_away(backend):
-    consumer = backend.transport.subscribe([TRIPS], quiet)
+def add_formats(backend, topic, *numbers):
     with backend._file.transaction() as db:
         add = "INSERT INTO messages (topic, key, body) VALUES (?, 'trip-1', ?)"
-        for number in (2, 3):
-            db.execute(add, (TRIPS, f'{{"kind":"event","id":"f{number}","format":{number}}}'.encode()))
+        for number in numbers:
+            db.execute(add, (topic, f'{{"kind":"event","id":"f{number}","format":{number}}}'.encode()))
+
+
+def test_an_event_of_a_format_that_is_too_new_reaches_its_instance_which_keeps_it(backend):
+    consumer = backend.transport.subscribe([TRIPS], quiet)
+    add_formats(backend, TRIPS, 2, 3)
+
+    assert ids(consumer.receive(10)) == ["f2", "f3"]
+
+
+def test_a_task_of_a_format_that_is_too_new_is_put_away(backend):
+    consumer = backend.transport.subscribe([CARS], quiet)
+    add_formats(backend, CARS, 2, 3)
 
     assert ids(consumer.receive(10)) == ["f2"]
     with backend._file.reading() as db:

@@ -141,7 +141,7 @@ class SqliteConsumer:
             message = decode_message(row.body)
         except (DecodeError, UnicodeDecodeError) as error:
             return str(error)
-        if message.format > FORMAT + 1:
+        if message.format > FORMAT + 1 and not queue.is_keyed(row.topic):  # an instance keeps such in its inbox
             return f"its format is {message.format}, and this release reads up to {FORMAT + 1}"
         if queue.is_broadcast(row.topic):
             return Delivery(row.topic, message)

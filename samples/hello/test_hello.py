@@ -1,0 +1,36 @@
+"""The greeting, on both backends that need no server."""
+
+from pathlib import Path
+
+import pytest
+
+from infinitic import Client, Worker
+from samples.hello.contract import Greetings
+from samples.hello.services import PlainGreetings
+from samples.hello.workflow import hello
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/hello.db"
+
+
+def test_the_greeting_is_cheered(url: str) -> None:
+    with Worker(url, workflows=[hello], services=[PlainGreetings]), Client(url) as client:
+        assert client.run(hello("Ada"), timeout=10) == "Hello, Ada!!!"
+
+
+def test_another_team_may_greet_in_its_own_way(url: str) -> None:
+    class Salutations(Greetings):
+        def greet(self, name: str) -> str:
+            return f"Salve, {name}"
+
+        def cheer(self, text: str, marks: int = 1) -> str:
+            return text.upper()
+
+    with Worker(url, workflows=[hello], services=[Salutations]), Client(url) as client:
+        assert client.run(hello("Ada"), timeout=10) == "SALVE, ADA"
+
+
+def test_tasks_can_be_tried_without_any_worker() -> None:
+    assert PlainGreetings().cheer("Hello", marks=2) == "Hello!!"

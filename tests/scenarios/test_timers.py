@@ -1,0 +1,134 @@
+"""Timers: never early by the recorded time, never lost, gone when nobody waits for them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dsl import Flow, gather, now, sleep, sleep_until, workflow
+from infinitic.errors import WorkflowFailed, WorkflowTimedOut
+from infinitic.events import TimerFired
+from infinitic.history import TimerIssued
+from tests.scenarios.given import events, until
+
+
+@workflow
+def napping(seconds: float) -> Flow[float]:
+    before = now()
+    yield from sleep(seconds)
+    return (now() - before).total_seconds()
+
+
+@workflow
+def napping_until(when: datetime) -> Flow[bool]:
+    yield from sleep_until(when)
+    return now() >= when
+
+
+@workflow
+def many_naps(count: int) -> Flow[int]:
+    yield from gather(*[sleep(0.001 * number) for number in range(count)])
+    return count
+
+
+@workflow
+def patient() -> Flow[None]:
+    yield from sleep(days=1)
+
+
+def test_a_timer_is_never_early(serve, client):
+    serve(napping)
+    handle = client.start(napping(0.02), id="n")
+
+    assert handle.result(20) >= 0.02
+    started, fired = handle.history()
+    assert isinstance(fired.event, TimerFired)
+    [timer] = started.commands
+    assert isinstance(timer, TimerIssued)
+    assert fired.at >= timer.due >= started.at + 20_000
+
+
+def test_a_timer_of_zero_completes_at_once(serve, client):
+    serve(napping)
+    handle = client.start(napping(0), id="n")
+
+    assert handle.result(20) == 0
+    assert events(handle.history()) == ["Started"]
+
+
+def test_a_timer_may_be_set_to_an_instant(serve, client):
+    serve(napping_until)
+    soon = datetime.now(UTC) + timedelta(milliseconds=20)
+
+    assert client.run(napping_until(soon), timeout=20) is True
+    assert client.run(napping_until(datetime(2000, 1, 1, tzinfo=UTC)), timeout=20) is True
+
+
+def test_many_timers_fire_in_order_of_their_due(serve, client):
+    serve(many_naps)
+    handle = client.start(many_naps(50), id="m")
+
+    assert handle.result(20) == 50
+    fired = [turn for turn in handle.history() if isinstance(turn.event, TimerFired)]
+    due = {one.position: one.due for one in handle.history()[0].commands if isinstance(one, TimerIssued)}
+    instants = [due[turn.event.position] for turn in fired if isinstance(turn.event, TimerFired)]
+    assert len(instants) == 49
+    assert all(turn.at >= instant for turn, instant in zip(fired, instants, strict=True))
+    assert instants == sorted(instants)
+
+
+def test_a_timer_survives_the_worker_that_set_it(serve, client):
+    first = serve(napping)
+    handle = client.start(napping(0.3), id="n")
+    until(lambda: client.count(napping))
+    first.close()
+    serve(napping)
+
+    assert handle.result(20) >= 0.3
+
+
+def test_a_timer_that_was_due_while_no_worker_ran_fires_late(serve, client, storage):
+    first = serve(napping)
+    handle = client.start(napping(0.05), id="n")
+    row = until(lambda: (found := storage.load("n")) is not None and found.timers)[0]
+    first.close()
+    until(lambda: storage.now() > row.due)
+    serve(napping)
+
+    assert handle.result(20) >= 0.05
+
+
+def test_the_rows_of_timers_that_have_fired_go(serve, client, storage):
+    serve(many_naps)
+    client.start(many_naps(20), id="m").result(20)
+
+    until(lambda: storage.load("m").timers == ())
+
+
+def test_a_run_that_takes_too_long_has_timed_out(serve, client, storage):
+    serve(patient)
+    handle = client.start(patient().options(timeout=0.01), id="p")
+
+    with pytest.raises(WorkflowTimedOut):
+        handle.result(20)
+    assert handle.status() == "failed"
+    assert storage.load("p").timers == ()
+
+
+def test_a_run_that_ends_in_time_leaves_no_timer(serve, client, storage):
+    serve(napping)
+    client.start(napping(0.001).options(timeout=3600), id="n").result(20)
+
+    until(lambda: storage.load("n").timers == ())
+
+
+@workflow
+def with_limit() -> Flow[None]:
+    yield from patient().options(timeout=0.01)
+
+
+def test_a_child_that_timed_out_tells_its_parent(serve, client):
+    serve(with_limit, patient)
+
+    with pytest.raises(WorkflowFailed) as raised:
+        client.run(with_limit(), timeout=20)
+    assert isinstance(raised.value.error, WorkflowTimedOut)

@@ -1,0 +1,623 @@
+"""`Conductor.step`: batches, the cache, marks, trouble at every point of the commit, two workers on one instance."""
+
+import pytest
+
+from dsl import Channel, Flow, Workflow, current_task, dispatch, gather, method, query, sleep, task, workflow
+from dsl.policies import Retry
+from infinitic.backends import Step
+from infinitic.engine.outputs import ROUTER
+from infinitic.events import SignalReceived, TaskCompleted, TimerFired
+from infinitic.messages import Delivery, Message
+from infinitic.records import Mark
+from infinitic.topics import service_topic, workflow_topic
+from tests.worker.given import RUN, SECOND, Deaf, Hand, Town
+
+numbers = Channel(int, name="numbers")
+TROUBLE = ["before persist", "after persist", "before publish", "after publish", "after commit"]
+
+
+@task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@task(retry=Retry(initial=1, jitter=0))
+def flaky() -> str:
+    if current_task().attempt == 1:
+        raise LookupError("not yet")
+    return "at last"
+
+
+@workflow
+def counting(upto: int) -> Flow[int]:
+    total = 0
+    for number in range(upto):
+        total = yield from add(total, number)
+    return total
+
+
+@workflow
+def collecting(count: int) -> Flow[list[int]]:
+    seen = []
+    for _ in range(count):
+        seen.append((yield from numbers.receive()))
+    return seen
+
+
+@workflow
+def napping(seconds: int) -> Flow[str]:
+    yield from sleep(seconds)
+    return "awake"
+
+
+@workflow
+def parent(upto: int) -> Flow[int]:
+    return (yield from counting(upto)) * 10
+
+
+@workflow
+def trying() -> Flow[str]:
+    return (yield from flaky())
+
+
+@workflow
+def cleaning() -> Flow[None]:
+    try:
+        yield from numbers.receive()
+    finally:
+        dispatch(add(1, 1))
+        yield from add(1, 2)
+
+
+class Tally(Workflow):
+    def __init__(self) -> None:
+        self.total = 0
+
+    @method
+    def run(self) -> Flow[int]:
+        return (yield from numbers.receive())
+
+    @method
+    def add(self, number: int) -> int:
+        self.total += number
+        return self.total
+
+    @query
+    def so_far(self) -> int:
+        return self.total
+
+    @query
+    def spoiling(self) -> int:
+        self.total += 1000
+        return self.total
+
+
+SERVED = (counting, collecting, napping, parent, trying, cleaning, Tally, add, flaky)
+
+
+def test_a_workflow_goes_its_way_step_by_step(town):
+    hand = town.conductor(*SERVED)
+    town.start(counting(3))
+    hand.step()
+    assert town.events() == ["Started"]
+    assert [one.message.kind for one in hand.tasks.submitted] == ["task"]
+    hand.work()
+
+    assert town.events() == ["Started", "TaskCompleted", "TaskCompleted", "TaskCompleted"]
+    assert bytes(town.record().value) == b"3"
+    assert [(one.status, bytes(one.value)) for one in town.told()] == [("completed", b"3")]
+    assert town.waiting(workflow_topic("counting")) == []
+    assert town.waiting(service_topic("add")) == []
+
+
+def scene(seed_of_ids: int = 0) -> list[object]:
+    town = Town()
+    hand = town.conductor(*SERVED, cache_instances=2)
+    for number in range(5):
+        town.start(counting(3), f"c{number}", run=f"{number:032x}")
+        town.start(parent(2), f"p{number}", run=f"{number + 100:032x}")
+        town.start(trying(), f"t{number}", run=f"{number + 200:032x}")
+        town.start(collecting(2), f"s{number}", run=f"{number + 300:032x}")
+        town.signal("collecting", f"s{number}", "numbers", number)
+    for _ in range(4):
+        hand.work()
+        town.clock.go_on(2)
+        hand.sweeper.sweep()
+    hand.close()
+    return town.log
+
+
+def test_the_same_input_gives_the_same_appends_and_messages_in_the_same_order():
+    first, second = scene(), scene()
+
+    assert len(first) > 50
+    assert first == second
+
+
+# ------------------------------------------------------------------------------------------ marks
+
+
+def test_the_mark_moves_with_the_next_append_and_with_a_write_of_its_own_when_none_comes(town):
+    hand = town.conductor(*SERVED)
+    town.start(counting(2))
+    hand.step()
+    assert town.stored().mark == Mark(RUN, 0)
+    hand.step(hand.run_tasks())
+    hand.step()
+    assert town.stored().mark == Mark(RUN, 1)
+    assert town.stored().version.turns == 2
+
+    hand.conductor.flush_marks()
+
+    assert town.stored().mark == Mark(RUN, 2)
+
+
+def test_nothing_is_evicted_before_its_mark_is_written(town):
+    hand = town.conductor(*SERVED, cache_instances=1)
+    for number in range(5):
+        town.start(collecting(1), f"c{number}", run=f"{number:032x}")
+    hand.step()
+
+    assert len(hand.conductor.cache) == 1
+    evicted = [town.stored(f"c{number}") for number in range(5) if f"c{number}" not in hand.conductor.cache]
+    assert [one.mark.turns for one in evicted] == [1] * 4
+
+
+@pytest.mark.parametrize("where", TROUBLE)
+def test_trouble_at_any_point_of_the_commit_costs_nothing(town, where):
+    hand = town.conductor(*SERVED)
+    town.start(parent(3))
+    hand.step()
+    hand.backend.fails = [where] * 4
+    for _ in range(60):
+        try:
+            hand.conductor.step(hand.run_tasks())
+        except Exception:
+            continue
+    hand.work()
+
+    assert bytes(town.record().value) == b"30"
+    assert town.events() == ["Started", "Answered"]
+    [child] = [one.workflow_id for one in town.storage.find(_all(), 10).records if one.workflow == "counting"]
+    assert town.events(child) == ["Started", *["TaskCompleted"] * 3]
+    assert town.waiting(workflow_topic("counting")) == town.waiting(workflow_topic("parent")) == []
+    assert town.waiting(service_topic("add")) == []
+
+
+@pytest.mark.parametrize("where", TROUBLE)
+def test_a_worker_that_dies_at_any_point_of_the_commit_is_followed_by_another(town, where):
+    """Whatever the first had persisted and not published is published by the next."""
+    town.start(parent(3))
+    for _ in range(40):
+        hand = town.conductor(*SERVED, fails=[where])
+        for _ in range(3):
+            try:
+                hand.conductor.step(hand.run_tasks())
+            except Exception:
+                break
+        hand.crash()
+    hand = town.conductor(*SERVED)
+    hand.work()
+    for _ in range(3):  # what was published to nobody is offered again
+        town.clock.go_on(6)
+        hand.sweeper.sweep()
+        hand.work()
+
+    assert bytes(town.record().value) == b"30"
+    assert town.events() == ["Started", "Answered"]
+    assert town.waiting(workflow_topic("counting")) == town.waiting(workflow_topic("parent")) == []
+
+
+def test_what_was_persisted_and_not_published_is_published_by_the_next_worker(town):
+    first = town.conductor(*SERVED, fails=["before publish"])
+    town.start(counting(1))
+    first.step_with_trouble()
+    assert town.events() == ["Started"]
+    assert town.waiting(service_topic("add")) == []
+    first.crash()
+
+    second = town.conductor(*SERVED)
+    second.step()
+
+    assert town.events() == ["Started"]
+    assert town.waiting(service_topic("add")) == ["task"]
+    second.work()
+    assert bytes(town.record().value) == b"0"
+
+
+def test_outputs_are_published_again_when_the_mark_stays_behind_although_nothing_comes(town):
+    """The start is acknowledged by a deaf broker: nothing is left but the sweep to notice."""
+    first = town.conductor(*SERVED, fails=["before publish"])
+    town.start(counting(1))
+    first.step_with_trouble()
+    first.crash()
+    idle = town.transport.subscribe([workflow_topic("counting")], lambda: None)
+    idle.ack(idle.receive(10))
+    idle.close()
+    second = town.conductor(*SERVED)
+    second.step()
+    assert town.waiting(service_topic("add")) == []
+    town.clock.go_on(6)
+    second.sweeper.sweep()
+    second.work()
+
+    assert bytes(town.record().value) == b"0"
+
+
+def test_a_lost_acknowledgement_makes_a_repeat_that_changes_nothing(town):
+    hand = town.conductor(*SERVED)
+    Deaf.deaf = 2
+    town.start(counting(1))
+    hand.step()
+    hand.crash()
+    second = town.conductor(*SERVED)
+    second.work()
+
+    assert town.events() == ["Started", "TaskCompleted"]
+    assert town.waiting(workflow_topic("counting")) == []
+
+
+# --------------------------------------------------------------------- two workers and one instance
+
+
+def deliver(hand: Hand, town: Town, workflow: str, event, workflow_id: str = "w") -> None:
+    """Give an event to this very conductor, as if the key had moved to it."""
+    from infinitic.messages import event_message
+
+    message = event_message(event, workflow=workflow, workflow_id=workflow_id, at=town.clock(), reply_to="c")
+    hand.conductor.pending.append(Delivery(workflow_topic(workflow), message, event=event, receipt=-1))
+
+
+def test_two_workers_that_take_turns_on_one_instance_lose_and_double_nothing(town):
+    first, second = town.conductor(*SERVED), town.conductor(*SERVED)
+    town.start(collecting(20))
+    first.step()
+    for number in range(20):
+        event = SignalReceived(f"s{number}", "numbers", town.codec.encode(number))
+        event = SignalReceived(f"s{number}", "numbers", _raw(number))
+        hand = first if number % 3 == 0 else second
+        deliver(hand, town, "collecting", event)
+        hand.step()
+
+    assert bytes(town.record().value) == town.codec.encode(list(range(20)))
+    assert town.events() == ["Started", *["SignalReceived"] * 20]
+
+
+def _raw(value: object):
+    from msgspec import Raw
+    from msgspec.json import encode
+
+    return Raw(encode(value))
+
+
+def _all():
+    from infinitic.records import Filter
+
+    return Filter()
+
+
+def test_a_repeat_that_a_stale_worker_takes_for_new_is_applied_once(town):
+    first, second = town.conductor(*SERVED), town.conductor(*SERVED)
+    town.start(collecting(3))
+    first.step()
+    event = SignalReceived("same", "numbers", _raw(7))
+    deliver(second, town, "collecting", event)
+    second.step()
+    deliver(first, town, "collecting", event)
+    first.step()
+
+    assert town.events() == ["Started", "SignalReceived"]
+
+
+def test_a_query_of_a_stale_worker_is_answered_from_the_current_state(town):
+    first, second = town.conductor(*SERVED), town.conductor(*SERVED)
+    town.start(Tally.run())
+    town.call("Tally", "w", "add", number=1)
+    first.step()
+    from infinitic.events import MethodCalled
+
+    deliver(second, town, "Tally", MethodCalled("m", "add", _raw({"number": 10})))
+    second.step()
+    town.told()
+    query_id = "q"
+    asked = Message("query", query_id, "Tally", "w", reply_to="c", payload=_raw({"name": "so_far"}))
+    first.conductor.pending.append(Delivery(workflow_topic("Tally"), asked, receipt=-1))
+    first.step()
+
+    assert [(one.call_id, bytes(one.value)) for one in town.told()] == [("q", b"11")]
+
+
+def test_a_refusal_of_a_stale_worker_is_told_only_when_it_still_holds(town):
+    """The stale worker holds a finished run; meanwhile the instance was restarted, and takes signals again."""
+    first, second = town.conductor(*SERVED), town.conductor(*SERVED)
+    town.start(collecting(1))
+    first.step()
+    deliver(first, town, "collecting", SignalReceived("one", "numbers", _raw(1)))
+    first.step()
+    assert town.record().status == "completed"
+    from infinitic.events import Started
+
+    again = Started("again", "collecting", f"{9:032x}", "", _raw({"count": 1}), if_exists="restart")
+    deliver(second, town, "collecting", again)
+    second.step()
+    town.told()
+    deliver(first, town, "collecting", SignalReceived("two", "numbers", _raw(2), reply_to="c"))
+    first.step()
+
+    assert [one.status for one in town.told() if one.call_id == "two"] == ["received"]
+    assert bytes(town.record().value) == b"[2]"
+
+
+def test_a_timer_of_a_stale_worker_is_dropped_and_its_row_remains_for_the_sweep(town):
+    first, second = town.conductor(*SERVED), town.conductor(*SERVED)
+    town.start(napping(5))
+    first.step()
+    deliver(second, town, "napping", SignalReceived("s", "numbers", _raw(1)))
+    second.step()
+    town.clock.go_on(5)
+    first.step()
+    assert town.events() == ["Started", "SignalReceived"]
+    assert len(town.stored().timers) == 1
+    town.clock.go_on(2)
+    second.sweeper.sweep()
+    second.step()
+
+    assert bytes(town.record().value) == b'"awake"'
+
+
+def test_an_answer_for_what_a_stale_worker_never_issued_suspends_nobody(town):
+    first, second = town.conductor(*SERVED), town.conductor(*SERVED)
+    town.start(counting(2))
+    first.step()
+    deliver(second, town, "counting", TaskCompleted("", "m0.0", _raw(0)))
+    second.step()
+    deliver(first, town, "counting", TaskCompleted("", "m0.1", _raw(5)))
+    first.step()
+
+    assert (town.record().status, bytes(town.record().value)) == ("completed", b"5")
+
+
+# ------------------------------------------------------------------------------- what makes up a batch
+
+
+def test_no_instance_takes_more_than_its_share_of_a_batch_and_order_is_kept(town):
+    hand = town.conductor(*SERVED)
+    town.start(collecting(250))
+    for number in range(250):
+        town.signal("collecting", "w", "numbers", number)
+    town.start(counting(1), "other", run=f"{2:032x}")
+    hand.conductor.step()
+    assert town.stored().version.turns == 100
+    hand.work()
+
+    assert bytes(town.record().value) == town.codec.encode(list(range(250)))
+    assert town.record("other").status == "completed"
+
+
+def test_a_query_that_spoils_the_state_harms_nothing_that_came_with_it(town):
+    hand = town.conductor(*SERVED)
+    town.start(Tally.run())
+    hand.step()
+    town.query("Tally", "w", "spoiling")
+    town.call("Tally", "w", "add", number=5)
+    town.query("Tally", "w", "so_far")
+    hand.step()
+
+    told = town.told()
+    assert [one.status for one in told] == ["failed", "completed", "completed"]
+    assert [bytes(one.value) for one in told[1:]] == [b"5", b"5"]
+
+
+def test_routed_and_direct_messages_for_one_instance_may_come_in_one_batch(town):
+    hand = town.conductor(*SERVED)
+    town.start(collecting(4))
+    hand.step()
+    for number in range(4):
+        name = ROUTER if number % 2 else "collecting"
+        town.send(name, "w", SignalReceived(f"s{number}", "numbers", _raw(number), reply_to="c"))
+    hand.step()
+
+    assert town.record().status == "completed"
+    assert {one.status for one in town.told()} == {"received", "completed"}
+
+
+def test_a_routed_signal_to_nobody_is_answered_so(town):
+    hand = town.conductor(*SERVED)
+    id = town.signal(ROUTER, "nobody", "numbers", 1)
+    hand.step()
+
+    assert [(one.call_id, one.status) for one in town.told()] == [(id, "unknown")]
+    assert town.waiting(workflow_topic(ROUTER)) == []
+
+
+def test_a_message_that_is_no_event_is_put_away_with_the_reason(town):
+    hand = town.conductor(*SERVED)
+    town.start(collecting(1))
+    hand.step()
+    town.publish("collecting", "w", Message("event", "bad", "collecting", "w", payload=_raw({"kind": "?"})))
+    town.signal("collecting", "w", "numbers", 3)
+    hand.step()
+
+    assert town.record().status == "completed"
+    [dead] = town.transport.unacknowledged(workflow_topic("collecting") + ":dead")
+    assert (dead.id, "no event" in dead.headers["reason"]) == ("bad", True)
+
+
+def test_a_message_that_is_no_event_for_a_suspended_instance_is_put_away_too(town):
+    hand = town.conductor(*SERVED)
+    town.start(collecting(1))
+    hand.step()
+    deliver(hand, town, "collecting", TaskCompleted("", "m0.99", _raw(1)))
+    hand.step()
+    assert town.record().status == "suspended"
+    town.publish("collecting", "w", Message("event", "bad", "collecting", "w", payload=_raw({"kind": "?"})))
+    hand.step()
+
+    assert [one.id for one in town.transport.unacknowledged(workflow_topic("collecting") + ":dead")] == ["bad"]
+    assert town.waiting(workflow_topic("collecting")) == []
+
+
+def test_results_for_instances_that_are_not_held_are_published(town):
+    workflows = town.conductor(counting, parent)
+    services = town.conductor(add)
+    town.start(counting(2))
+    for _ in range(4):
+        workflows.step()
+        services.work()
+    workflows.step()
+
+    assert bytes(town.record().value) == b"1"
+
+
+def test_cancelled_tasks_reach_those_who_run_them(town):
+    hand = town.conductor(*SERVED)
+    town.start(counting(1))
+    hand.step()
+    [task_delivery] = hand.tasks.submitted
+    town.cancel("counting", "w")
+    hand.step()
+    hand.step()
+
+    assert hand.tasks.cancelled == [task_delivery.message.id]
+    assert town.record().status == "cancelled"
+
+
+def test_no_more_tasks_are_taken_than_there_is_room_for(town):
+    hand = town.conductor(*SERVED)
+    hand.tasks.room = 2
+    for number in range(5):
+        town.start(counting(1), f"c{number}", run=f"{number:032x}")
+    hand.step()
+    assert len(hand.tasks.submitted) == 2
+    hand.tasks.room = 0
+    hand.step()
+    assert len(hand.tasks.submitted) == 2
+    hand.tasks.room = 3
+    hand.step()
+
+    assert len(hand.tasks.submitted) == 5
+
+
+# ------------------------------------------------------------------------------------------ timers
+
+
+def test_a_timer_fires_when_it_is_due_and_its_row_goes_when_the_mark_has_passed(town):
+    hand = town.conductor(*SERVED)
+    town.start(napping(5))
+    hand.step()
+    town.clock.go_on(4.999)
+    hand.step()
+    assert town.events() == ["Started"]
+    town.clock.go_on(0.001)
+    hand.step()
+
+    assert town.history()[1].event == TimerFired("", "m0.0")
+    hand.conductor.flush_marks()
+    assert town.stored().timers == ()
+
+
+def test_a_timer_whose_turn_was_stored_and_whose_row_remained_is_cleared_by_its_next_message(town):
+    hand = town.conductor(*SERVED, gathering)
+    town.start(gathering())
+    hand.step()
+    town.clock.go_on(1)
+    hand.step()
+    assert len(town.stored().timers) == 2  # one has fired, and the mark was not yet written
+    hand.crash()
+    second = town.conductor(*SERVED, gathering)
+    town.clock.go_on(10)
+    second.sweeper.sweep()
+    second.step()
+
+    assert [row.position for row in town.stored().timers] == ["m0.1"]
+    assert town.events() == ["Started", "TimerFired"]
+
+
+@workflow
+def gathering() -> Flow[None]:
+    yield from gather(sleep(1), sleep(3600))
+
+
+def test_a_late_timer_of_an_attempt_leaves_the_row_of_the_next_attempt_alone(town):
+    hand = town.conductor(*SERVED)
+    town.start(trying())
+    hand.work()
+    [row] = town.stored().timers
+    town.clock.go_on(1)
+    hand.work()
+    assert bytes(town.record().value) == b'"at last"'
+    deliver(hand, town, "trying", TimerFired("", row.position, row.attempt))
+    hand.step()
+
+    assert town.events() == ["Started", "AttemptFailed", "TimerFired", "TaskCompleted"]
+
+
+def test_timers_that_lie_far_ahead_are_left_to_the_sweep(town):
+    hand = town.conductor(*SERVED)
+    town.start(napping(3600))
+    hand.step()
+    assert len(hand.conductor.timers) == 0
+    town.clock.go_on(3599)
+    hand.sweeper.sweep()
+    assert len(hand.conductor.timers) == 1
+    town.clock.go_on(1)
+    hand.step()
+
+    assert bytes(town.record().value) == b'"awake"'
+
+
+def test_timers_of_the_dead_are_taken_over(town):
+    first = town.conductor(*SERVED)
+    town.start(napping(5))
+    first.step()
+    first.crash()
+    second = town.conductor(*SERVED)
+    town.clock.go_on(10)
+    second.sweeper.sweep()
+    second.step()
+    second.step()
+
+    assert bytes(town.record().value) == b'"awake"'
+
+
+# -------------------------------------------------------------------------------- what is given up
+
+
+def test_instances_that_lose_or_are_evicted_close_without_effect(town):
+    """Their `finally` blocks ask for tasks; none may be heard of, and none may warn when it is collected."""
+    first, second = town.conductor(*SERVED, cache_instances=1), town.conductor(*SERVED)
+    for number in range(3):
+        town.start(cleaning(), f"c{number}", run=f"{number:032x}")
+    first.step()
+    deliver(second, town, "cleaning", SignalReceived("other", "words", _raw(1)), "c2")
+    second.step()
+    deliver(first, town, "cleaning", SignalReceived("more", "words", _raw(1)), "c2")
+    first.step()
+    first.backend.fails = ["before persist"]
+    deliver(first, town, "cleaning", SignalReceived("again", "words", _raw(1)), "c0")
+    first.step_with_trouble()
+    first.crash()
+    second.close()
+
+    assert town.waiting(service_topic("add")) == []
+
+
+def test_an_expired_instance_keeps_its_date_when_its_mark_is_written(town):
+    hand = town.conductor(*SERVED)
+    town.start(napping(1))
+    hand.step()
+    town.clock.go_on(1)
+    hand.step()
+    hand.conductor.flush_marks()
+
+    assert town.storage.purge(town.clock() + 30 * 86_400 * SECOND) == 1
+
+
+def test_a_step_without_anything_to_do_commits_nothing(town, monkeypatch):
+    hand = town.conductor(*SERVED)
+    hand.step()
+    steps: list[Step] = []
+    monkeypatch.setattr(hand.backend, "commit", steps.append)
+    hand.step()
+
+    assert steps == []
