@@ -102,10 +102,11 @@ def _table(records: Sequence[StateRecord], now: int) -> Table:
 
 @click.command()
 @click.argument("workflow_id", metavar="ID", shell_complete=complete_id)
+@click.option("--all", "everything", is_flag=True, help="Of a long history, all that is done and past, too.")
 @as_json()
 @everywhere(hidden=True)
 @click.pass_obj
-def show(settings: Settings, workflow_id: str) -> None:
+def show(settings: Settings, workflow_id: str, everything: bool) -> None:
     """Show what an instance has done and what it waits for.
 
     Each step of ID stands there with its answer, its attempts and their errors, and how long it took; what is
@@ -121,7 +122,7 @@ def show(settings: Settings, workflow_id: str) -> None:
     if settings.json:
         put_json(json.dumps(story_data(story), ensure_ascii=False))
     else:
-        put(shown(story, now))
+        put(shown(story, now, everything=everything))
 
 
 def read_story(storage: Storage, workflow_id: str) -> Story:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from attrs import evolve
 from rich.console import Group, RenderableType
@@ -32,14 +33,18 @@ SAID = {
     "terminated": "was terminated",
     "continued": "went on as a new run",
 }
+Grow: TypeAlias = Callable[[Tree, Sequence[Node], int], None]
+
+FIRST, LAST = 10, 50
 FRAMES = 5
 CAUSES = 4
 
 
-def shown(story: Story, now: int) -> RenderableType:
-    """The whole story: a head, and a tree with a root for each method."""
+def shown(story: Story, now: int, *, everything: bool = True) -> RenderableType:
+    """The story: a head, and a tree with a root for each method. Unless *everything*, long ones are folded."""
     parts: list[RenderableType] = [*_head(story, now), Text()]
-    parts += [_method(method, story, now) for method in story.methods]
+    grow = _grow if everything else _grow_folded
+    parts += [_method(method, story, now, grow) for method in story.methods]
     parts += _tail(story)
     return Group(*parts)
 
@@ -53,7 +58,7 @@ def _head(story: Story, now: int) -> Iterable[Text]:
     if story.reason:
         why = words.reason(story.reason, story.workflow_id)
         yield Text(f"  {words.shortened(why, 2_000)}", style="yellow")
-    yield _facts("  ", _times(story, now), f"{story.turns} turns", *_relations(story))
+    yield _facts("  ", _times(story, now), words.counted(story.turns, "turn"), *_relations(story))
 
 
 def _times(story: Story, now: int) -> str:
@@ -83,16 +88,26 @@ def _tail(story: Story) -> Iterable[Text]:
 # --- methods ---
 
 
-def _method(method: Method, story: Story, now: int) -> Tree:
+def _method(method: Method, story: Story, now: int, grow: Grow) -> Tree:
     label = words.call(method.name or story.workflow, method.arguments, 100)
     called = f" · called {words.ago(method.started, now)}" if method.call_id else ""
     tree = Tree(Text.assemble((label, "bold"), (called, "dim")), guide_style="dim")
-    _grow(tree, method.nodes, now)
+    grow(tree, method.nodes, now)
     if method.status != RUNNING:
         _end(tree, method)
     elif not method.nodes:
         tree.add(_line(OPEN, "has asked for nothing yet"))
     return tree
+
+
+def _grow_folded(tree: Tree, nodes: Sequence[Node], now: int) -> None:
+    """As `_grow`, without what is done and neither among the first nor among the last."""
+    middle = nodes[FIRST : max(FIRST, len(nodes) - LAST)]
+    kept = [node for node in middle if not (isinstance(node, Step) and node.status == "completed")]
+    _grow(tree, nodes[:FIRST], now)
+    if len(kept) < len(middle):
+        tree.add(Text(f"… {words.counted(len(middle) - len(kept), 'step')} more, done: --all", style="dim"))
+    _grow(tree, [*kept, *nodes[FIRST + len(middle) :]], now)
 
 
 def _end(tree: Tree, method: Method) -> None:
@@ -223,7 +238,7 @@ def _detail(step: Step, now: int) -> Iterable[str]:
         yield from _waiting(step, now)
         return
     if len(step.attempts) > 1:
-        yield f"{len(step.attempts)} attempts"
+        yield words.counted(len(step.attempts), "attempt")
     if step.status in ("completed", "failed", "timed_out"):
         yield words.duration(step.duration) if not step.instant else ""
     else:
@@ -236,10 +251,10 @@ def _detail(step: Step, now: int) -> Iterable[str]:
 
 def _waiting(step: Step, now: int) -> Iterable[str]:
     if step.kind == "timer":
-        yield f"due {words.until(step.due, now)} ({words.instant(step.due)})"
+        yield f"{words.due(step.due, now)} ({words.instant(step.due)})"
         return
     if step.next_at:
-        yield f"attempt {step.attempt + 1} due {words.until(step.next_at, now)}"
+        yield f"attempt {step.attempt + 1} {words.due(step.next_at, now)}"
     elif step.attempt > 1:
         yield f"attempt {step.attempt}"
     if step.stopped:

@@ -39,9 +39,16 @@ def ago(when: int, now: int) -> str:
     return f"{passed // unit} {name} ago" if passed >= SECOND else "just now"
 
 
-def until(when: int, now: int) -> str:
-    """As in `in 3 min`, or `5 s ago` for what is overdue."""
-    return f"in {duration(when - now)}" if when > now else f"since {duration(now - when)} overdue"
+def due(when: int, now: int) -> str:
+    """As in `due in 3 min`, or `overdue by 5 s`."""
+    if when > now:
+        return f"due in {duration(when - now)}"
+    return "due now" if now - when < SECOND else f"overdue by {duration(now - when)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """As in `1 turn`, `7 turns`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def instant(when: int) -> str:
@@ -106,13 +113,13 @@ def short_path(file: str) -> str:
 
 
 def wait(one: Wait, now: int) -> str:
-    """As in `charge, attempt 3 in 12 s: ConnectionError: no route`."""
+    """As in `charge, attempt 3 due in 12 s: ConnectionError: no route`."""
     if one.kind == "timer":
-        return f"sleep, due {until(one.next_at, now)}"
+        return f"sleep, {due(one.next_at, now)}"
     name = f"{one.name}.receive()" if one.kind == "receive" else one.name
     if one.kind == "task" and one.next_at:
         failure = f": {error(one.error, LONG)}" if one.error is not None else ""
-        return f"{name}, attempt {one.attempt + 1} {until(one.next_at, now)}{failure}"
+        return f"{name}, attempt {one.attempt + 1} {due(one.next_at, now)}{failure}"
     return f"{name}, attempt {one.attempt}" if one.kind == "task" and one.attempt > 1 else name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextvars import Token
 from datetime import datetime
 from typing import Any
@@ -45,18 +46,19 @@ class Ambient:
 
     def issue(self, command: Any) -> Slot:
         """Ask for a command now, without waiting."""
-        return self._shared(issue(self._instance, self._branch("a command"), command))
+        return self._shared(issue, "a command", command)
 
     def spawn(self, flow: Any) -> Slot:
         """Run a generator beside the present branch, from now on."""
-        try:
-            return self._shared(spawn(self._instance, self._branch("a branch"), flow))
-        except (ReadOnly, OutsideWorkflow):
-            discard(flow)
-            raise
+        return self._shared(spawn, "a branch", flow)
 
-    def _shared(self, slot: Slot) -> Slot:
-        """The slot, now that workflow code has a handle to it."""
+    def _shared(self, ask: Callable[[Instance, Branch, Any], Slot], what: str, asked: Any) -> Slot:
+        """The slot of what is *asked*, to which workflow code has a handle."""
+        try:
+            slot = ask(self._instance, self._branch(what), asked)
+        except BaseException:
+            discard(asked)
+            raise
         slot.owned = False
         if slot.status == FAILED:
             unseen(self._instance, slot)

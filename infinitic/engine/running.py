@@ -111,8 +111,10 @@ def _waits(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
     try:
         continues = type(yielded) is ContinueAsNew
         slot = (continue_as_new if continues else issue)(instance, branch, yielded)
-    except Exception as error:
+    except BaseException as error:
         discard(yielded)
+        if not isinstance(error, Exception):
+            raise
         branch.fatal = error
         return None, error
     if slot is None:  # the run goes on as a new one

@@ -130,7 +130,7 @@ class _Teller:
     def _retry(self) -> None:
         """The run's failure is taken back: it goes on."""
         if self.end is not None:
-            self._note("failed", error=self.end.error)
+            self._note("failed", error=self.end.error, at=self.methods[0].ended)
         self._note("retried")
         self.end = None
         self.methods[0] = evolve(self.methods[0], status=RUNNING, ended=0, error=None)
@@ -170,9 +170,9 @@ class _Teller:
     def _put(self, step: Step) -> None:
         self.steps[step.position] = step
 
-    def _note(self, kind: NoteKind, path: str = "m0", error: ErrorValue | None = None) -> None:
+    def _note(self, kind: NoteKind, path: str = "m0", error: ErrorValue | None = None, at: int = 0) -> None:
         name = f"{path}!{len(self.notes)}"
-        self.notes[name] = Note(self.at, self.turns, kind, error)
+        self.notes[name] = Note(at or self.at, self.turns, kind, error)
         self._place(path, name)
 
     def _path_of(self, call_id: str) -> str:

@@ -42,6 +42,7 @@ class Executor:
         self._pool = Pool(self._work, concurrency, "infinitic-task")
         self._usual = 1.0  # how long a `def` task takes of late, in seconds
         self._running: dict[int, Attempt] = {}
+        self._ending = 0  # attempts that are over and not yet told of
         self._alone: deque[Attempt] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
@@ -59,6 +60,18 @@ class Executor:
     def busy(self) -> bool:
         """Whether any attempt is under way."""
         return bool(self._running or self._alone)
+
+    def on_task_thread(self) -> bool:
+        """Whether the present thread is one that runs `def` tasks."""
+        return self._pool.on_own_thread()
+
+    def rouse(self) -> None:
+        """Have other threads run what waits for one."""
+        self._pool.rouse()
+
+    def replace_thread(self) -> None:
+        """One of the threads hangs, in workflow code: another takes its place."""
+        self._pool.grow()
 
     def submit(self, deliveries: Sequence[Delivery]) -> None:
         """Run these; each is answered by a `Finished`. Once closed nothing begins: the consumer gives them back."""
@@ -95,16 +108,19 @@ class Executor:
         """The attempt is over; *answer* is None when it was answered before."""
         if self.consumer is not None:
             self.consumer.ended(attempt.delivery)
-        with self._idle:
+        with self._lock:
             self._running.pop(id(attempt), None)
+            self._ending += 1
             if self._alone and self._alone[0] is attempt:
                 self._alone.popleft()
-            self._idle.notify_all()
         if answer is not None and not attempt.answered:
             attempt.answered = True
             self._finished(Finished(attempt.delivery, answer))
         if self._alone:
             self._begin_alone()
+        with self._idle:
+            self._ending -= 1
+            self._idle.notify_all()
 
     # --- threads ---
 
@@ -191,7 +207,7 @@ class Executor:
     def wait_idle(self, timeout: float) -> bool:
         """Wait up to *timeout* seconds until no attempt is under way; whether that is so."""
         with self._idle:
-            return self._idle.wait_for(lambda: not self._running and not self._alone, timeout)
+            return self._idle.wait_for(lambda: not self._running and not self._alone and not self._ending, timeout)
 
     def close(self) -> None:
         """Begin nothing more; what runs goes on, and is answered."""

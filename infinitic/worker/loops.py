@@ -1,6 +1,10 @@
-"""Loops: all threads of a worker live here. One steps the conductor, one ticks every half second.
+"""Loops: all threads of a worker but those of its tasks live here.
 
-When workflow code holds the stepping thread up for more than a second, another takes its place and the instance is
+Whoever has something for the conductor steps it, one thread at a time: the thread that ran a task goes on with what
+comes of it, so that a chain of short tasks needs no hand-over at all; the keeper does for what comes from elsewhere
+and for what is due; the ticker asks for a sweep every half second.
+
+When workflow code holds the stepping thread up for more than a second, others may step on and the instance is
 reported with the line it hangs at; after thirty seconds its thread gets an exception and the instance is suspended.
 """
 
@@ -11,7 +15,7 @@ import logging
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from collections import deque
 from queue import Empty, SimpleQueue
 from types import FrameType
 
@@ -25,17 +29,18 @@ from infinitic.worker.work import Deposed, Finished, StuckCode, Work
 TICK = 0.5
 SLOW = 1.0
 GIVE_UP = 30.0
-MARKS = 0.1
+MARKS = SECOND // 10
+NEVER = 1 << 62
 STOP = 10.0
 
 log = logging.getLogger("infinitic.worker")
 
 
 class Wake:
-    """Says that there may be something to receive, or that it is time to sweep."""
+    """Says that there may be something to receive, that it is time to sweep, or for what was planned."""
 
 
-WAKE, SWEEP = Wake(), Wake()
+WAKE, SWEEP, IDLE = Wake(), Wake(), Wake()
 
 
 class Hung:
@@ -55,7 +60,7 @@ class Came:
         self.late: list[Work] = []
         self.hung: list[Hung] = []
         self.sweep = False
-        self.idle = False  # nothing came for as long as one wanted to wait
+        self.idle = False  # it is time: for a timer or a mark
 
     def add(self, item: Finished | Work | Hung | Wake) -> None:
         """Sort one item."""
@@ -68,6 +73,7 @@ class Came:
                 self.hung.append(item)
             case Wake():
                 self.sweep = self.sweep or item is SWEEP
+                self.idle = self.idle or item is IDLE
 
     def take(self) -> tuple[list[Finished], list[Work]]:
         """What is for the conductor's step, each once."""
@@ -80,74 +86,94 @@ class Loops:
 
     def __init__(self, *, tick: float = TICK, slow: float = SLOW, give_up: float = GIVE_UP) -> None:
         self._tick_every, self._slow, self._give_up_after = tick, slow, give_up
-        self._queue: SimpleQueue[Finished | Work | Hung | Wake] = SimpleQueue()
+        self._items: deque[Finished | Work | Hung | Wake] = deque()
         self._came = Came()
+        self._turn = threading.Lock()  # whoever holds it steps; a thread that hangs keeps the old one
+        self._stepper = 0
+        self._tokens: SimpleQueue[None] = SimpleQueue()  # wake the keeper
+        self._planned = 0  # when the keeper wakes by itself
         self._woken = False
         self._stop = threading.Event()
         self._stopped = threading.Event()
         self._stuck: dict[int, tuple[Work, int]] = {}  # thread → what it hangs on, since when
-        self._stepping: threading.Thread | None = None
+        self._keeper: threading.Thread | None = None
         self._ticking: threading.Thread | None = None
-        self._waits = 0.0
+        self._waits = 0.0  # seconds that nobody steps, after trouble
+        self._backoff = 0.0
 
     def start(self, conductor: Conductor, executor: Executor) -> None:
         """Begin."""
         self._conductor, self._executor = conductor, executor
         self._sweeper = Sweeper(conductor)
-        self._queue.put(SWEEP)
-        self._take_over()
+        self._items.append(SWEEP)
+        self._tokens.put(None)
+        self._keep()
         self._ticking = threading.Thread(target=self._tick, name="infinitic-tick", daemon=True)
         self._ticking.start()
 
     def finished(self, one: Finished) -> None:
         """An attempt is over."""
-        self._queue.put(one)
+        self._items.append(one)
+        if self._executor.on_task_thread():
+            self._pump()
+        else:
+            self._tokens.put(None)
 
     def ready(self) -> None:
         """There may be something to receive."""
         if not self._woken:
             self._woken = True
-            self._queue.put(WAKE)
+            self._put(WAKE)
+
+    def _put(self, item: Work | Hung | Wake) -> None:
+        self._items.append(item)
+        self._tokens.put(None)
 
     def stop(self) -> None:
         """Stop stepping, once all that is in hand is committed; returns when the threads are done."""
         self._stop.set()
-        self._queue.put(WAKE)
+        self._put(WAKE)
         self._stopped.wait(STOP)
         if self._ticking is not None:
             self._ticking.join(STOP)
 
-    # --- the stepping thread ---
+    # --- stepping ---
 
-    def _take_over(self) -> None:
-        self._stepping = threading.Thread(target=self._run, name="infinitic-step", daemon=True)
-        self._stepping.start()
+    def _pump(self) -> None:
+        """Step until nothing is left to do, unless another thread does already: it sees what was put here."""
+        first = True
+        while self._items and not self._waits and not self._stopped.is_set():
+            turn = self._turn
+            if not turn.acquire(blocking=False):
+                return
+            if not first:
+                self._executor.rouse()  # others run what was adopted while this thread goes on stepping
+            first = False
+            try:
+                self._stepper = threading.get_ident()
+                self._step()
+            finally:
+                turn.release()
 
-    def _run(self) -> None:
-        term = self._conductor.term
+    def _step(self) -> None:
+        came = self._came
+        self._woken = False
+        while self._items:
+            came.add(self._items.popleft())
         try:
-            while self._turn():
-                pass
+            self._do(came)
+            self._backoff = 0.0
         except Deposed as deposed:
             self._come_late(deposed.work)
         except StuckCode:
-            log.warning("a thread whose workflow code hung has ended")
-        finally:
-            if self._conductor.term == term:
-                self._stopped.set()
-
-    def _turn(self) -> bool:
-        """Wait for something to do, and do it; False when it is time to stop."""
-        came = self._wait()
-        try:
-            self._do(came)
-            self._waits = 0.0
+            log.warning("workflow code that hung was ended")
         except (StorageError, TransportError) as error:
             self._trouble(str(error))
         except Exception as error:
             log.exception("a step failed")
             self._trouble(f"{type(error).__name__}: {error}")
-        return not self._stop.is_set() or (self._waits == 0.0 and not self._queue.empty())
+        if self._wake_at() < self._planned:
+            self._tokens.put(None)
 
     def _do(self, came: Came) -> None:
         """All that came. What was not done when trouble is raised stays in *came*."""
@@ -162,64 +188,93 @@ class Loops:
             came.sweep = False
             self._conductor.step()
         elif came.idle:
+            came.idle = False
             self._conductor.flush_marks()
 
     def _trouble(self, problem: str) -> None:
-        self._waits = min(max(self._waits * 2, 0.1), 5.0)
+        """Nobody steps until the keeper has waited."""
+        self._backoff = min(max(self._backoff * 2, 0.1), 5.0)
+        self._waits = self._backoff
         log.error("%s - trying again in %.1f s", problem, self._waits)
-        self._stop.wait(self._waits)
-        self.ready()
-
-    def _wait(self) -> Came:
-        came = self._came
-        came.idle = False
-        try:
-            came.add(self._queue.get(timeout=self._patience()))
-        except Empty:
-            came.idle = True
-            return came
-        self._woken = False
-        with suppress(Empty):
-            while True:
-                came.add(self._queue.get_nowait())
-        return came
-
-    def _patience(self) -> float | None:
-        """How long to wait at most, in seconds: until a timer is due or a mark is to be written."""
-        conductor = self._conductor
-        until = MARKS if conductor.moved else None
-        due = conductor.timers.next_due
-        if due is not None:
-            left = max(0, due - conductor.now()) / SECOND
-            until = left if until is None else min(until, left)
-        return until
+        self._tokens.put(None)
 
     def _come_late(self, work: Work) -> None:
         """The code that held this thread up came back after all."""
         work.back = True
-        self._queue.put(work)
+        self._put(work)
+
+    # --- the keeper ---
+
+    def _keep(self) -> None:
+        self._keeper = threading.Thread(target=self._run, name="infinitic-step", daemon=True)
+        self._keeper.start()
+
+    def _run(self) -> None:
+        while self._keeper is threading.current_thread():
+            self._wait()
+            if self._waits:
+                self._stop.wait(self._waits)
+                self._waits = 0.0
+                self._items.append(WAKE)
+            self._pump()
+            if self._stop.is_set() and self._ended():
+                return
+
+    def _ended(self) -> bool:
+        """Whether all that was in hand is committed, or cannot be; then nobody steps any more."""
+        if not self._turn.acquire(timeout=STOP):
+            self._stopped.set()
+            return True
+        try:
+            if self._items and not self._waits:
+                return False
+            self._stopped.set()
+            return True
+        finally:
+            self._turn.release()
+
+    def _wait(self) -> None:
+        """Until there is something to do, or it is time."""
+        self._planned = NEVER  # before it looks: what is set meanwhile wakes it
+        wake = self._planned = self._wake_at()
+        left = None if wake == NEVER else max(0, wake - self._conductor.now()) / SECOND
+        try:
+            self._tokens.get(timeout=left)
+            while True:
+                self._tokens.get_nowait()
+        except Empty:
+            if wake <= self._conductor.now():
+                self._items.append(IDLE)
+        self._planned = 0
+
+    def _wake_at(self) -> int:
+        """When a timer is due or a mark is to be written."""
+        conductor = self._conductor
+        due = conductor.timers.next_due
+        due = NEVER if due is None else due
+        return min(due, conductor.now() + MARKS) if conductor.moved else due
 
     # --- the ticking thread ---
 
     def _tick(self) -> None:
         while not self._stop.wait(self._tick_every):
-            self._queue.put(SWEEP)
+            self._put(SWEEP)
             self._look_for_slow_code()
 
     def _look_for_slow_code(self) -> None:
-        thread = self._stepping
         work = self._conductor.depose(round(self._slow * SECOND))
-        if work is not None and thread is not None and thread.ident is not None:
-            self._stuck[thread.ident] = (work, self._conductor.clock())
+        if work is not None:
+            ident = self._stepper
+            self._stuck[ident] = (work, self._conductor.clock())
             log.warning(
                 "%s %s: its code has held up its worker for more than %g s at %s. "
                 "Workflow code must not block: put the call into a @task.",
                 work.workflow,
                 work.workflow_id,
                 self._slow,
-                where(thread.ident),
+                where(ident),
             )
-            self._take_over()
+            self._step_without(ident)
         now = self._conductor.clock()
         for ident, (stuck, since) in list(self._stuck.items()):
             if stuck.back:
@@ -231,7 +286,16 @@ class Loops:
     def _give_up(self, ident: int, work: Work) -> None:
         problem = f"its code did not come back within {self._give_up_after:g} s, at {where(ident)}"
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(StuckCode))
-        self._queue.put(Hung(work, problem))
+        self._put(Hung(work, problem))
+
+    def _step_without(self, ident: int) -> None:
+        """Let others step, and put a thread in the place of the one that hangs."""
+        self._turn = threading.Lock()
+        if self._keeper is not None and self._keeper.ident == ident:
+            self._keep()
+        else:
+            self._executor.replace_thread()
+        self._put(WAKE)
 
 
 def where(ident: int) -> str:

@@ -26,15 +26,28 @@ class Pool(Generic[T]):
         self._threads = 0
         self._waiting = 0
         self._waking = False
+        self._ours = threading.local()
 
     def put(self, item: T) -> None:
-        """Have *item* run."""
+        """Have *item* run. One that a thread of this pool puts is its own next, and wakes no other."""
         self._work.append(item)
-        self._rouse()
+        if len(self._work) > 1 or not self.on_own_thread():
+            self.rouse()
 
-    def _rouse(self) -> None:
-        """Wake a thread, or make one, unless one is on its way."""
+    def on_own_thread(self) -> bool:
+        """Whether the present thread is one of this pool."""
+        return getattr(self._ours, "yes", False)
+
+    def grow(self) -> None:
+        """Allow one thread more, in place of one that hangs."""
         with self._lock:
+            self._limit += 1
+
+    def rouse(self) -> None:
+        """Wake a thread, or make one, if there is work, unless one is on its way."""
+        with self._lock:
+            if not self._work:
+                return
             if self._waking or (not self._waiting and self._threads >= self._limit):
                 return
             self._waking = True
@@ -46,6 +59,7 @@ class Pool(Generic[T]):
         threading.Thread(target=self._serve, name=f"{self._name}-{number}", daemon=True).start()
 
     def _serve(self) -> None:
+        self._ours.yes = True
         awake = True
         while awake:
             self._waking = False
@@ -55,13 +69,12 @@ class Pool(Generic[T]):
                 except IndexError:  # another was faster
                     break
                 if self._work:
-                    self._rouse()
+                    self.rouse()
                 self._run(item)
             with self._lock:
                 self._waiting += 1
-            awake = (
-                bool(self._work) or self._tokens.get()
-            )  # looks once more: a put may have missed that this waits
+            # looks once more: a put may have missed that this waits
+            awake = bool(self._work) or self._tokens.get()
             with self._lock:
                 self._waiting -= 1
 

@@ -39,9 +39,7 @@ SECOND = 1_000_000
 class Driver:
     """An instance, its history as bytes, and a clock that goes on by one second with each event."""
 
-    def __init__(
-        self, call: Call[Any], *, surroundings: Surroundings | None = None, before: Any = (), **started: Any
-    ) -> None:
+    def __init__(self, call: Call[Any], *, surroundings: Surroundings | None = None, **started: Any) -> None:
         definition = call.definition
         self.codec = Serializer()
         self.program = Program(definition if definition.kind == "workflow" else definition.holder)
@@ -52,7 +50,8 @@ class Driver:
         self.at = 0
         method = "" if definition.kind == "workflow" else definition.name
         arguments = started.pop("arguments", None) or Raw(self.codec.encode(call.arguments))
-        self.start = Started("start", self.program.name, RUN, method, arguments, **started)
+        given = {"id": "start", "workflow": self.program.name, "run": RUN, "method": method}
+        self.start = Started(**{**given, "arguments": arguments, **started})
         self.apply(self.start)
 
     # --- events ---
@@ -218,7 +217,6 @@ def image(instance: Instance) -> dict[str, Any]:
 
 def drive(fn: Callable[..., Flow[Any]], *args: Any, **started: Any) -> Driver:
     """A driver of a function as a workflow; *args* may be what no history could hold."""
-
 
     def bound() -> Any:
         return fn(*args)

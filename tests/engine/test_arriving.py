@@ -381,7 +381,10 @@ def test_a_failed_child_raises_with_the_whole_chain_of_causes():
 
     error = seen[0]
     assert type(error) is WorkflowFailed
-    assert str(error) == f"child {run.turns[0].commands[0].workflow_id!r} failed: charge failed: OSError: no money"
+    assert (
+        str(error)
+        == f"child {run.turns[0].commands[0].workflow_id!r} failed: charge failed: OSError: no money"
+    )
     assert (type(error.__cause__), type(error.__cause__.__cause__)) == (TaskFailed, OSError)
 
 
@@ -464,7 +467,11 @@ def test_a_call_is_known_by_its_id():
     [
         ("reedem", {}, "Loyalty has no method 'reedem' (it has: redeem, run, slowly)"),
         ("balance", {}, "Loyalty has no method 'balance' (it has: redeem, run, slowly)"),
-        ("redeem", {"points": "all"}, "Loyalty.redeem(points: int): Expected `int`, got `str` - at `$.points`"),
+        (
+            "redeem",
+            {"points": "all"},
+            "Loyalty.redeem(points: int): Expected `int`, got `str` - at `$.points`",
+        ),
         ("redeem", {}, "Loyalty.redeem(points: int): the required argument `points` is missing"),
     ],
 )

@@ -189,7 +189,10 @@ def test_an_end_that_does_not_come_diverges_with_the_line_that_waits_now():
     run.complete("m0.1")
     error = run.diverges(today)
 
-    assert (error.recorded, error.replayed) == ("that the run was completed with turn 1", "a run that goes on")
+    assert (error.recorded, error.replayed) == (
+        "that the run was completed with turn 1",
+        "a run that goes on",
+    )
     assert (error.file, error.line) == (__file__, flow.__code__.co_firstlineno + 4)
 
 
@@ -197,7 +200,9 @@ def test_an_answer_that_nobody_waits_for_now_diverges():
     run = drive(lambda: (yield from gather(step("a"), step("b"))))
     run.complete("m0.0")
 
-    with pytest.raises(Diverged, match=r"that the run went on with turn 2 at position m0.0.*does not wait for this"):
+    with pytest.raises(
+        Diverged, match=r"that the run went on with turn 2 at position m0.0.*does not wait for this"
+    ):
         turns.replay(run.replayed(), [run.bodies[1]])
 
 
@@ -225,6 +230,7 @@ def test_a_parameter_or_field_that_was_added_with_a_default_is_none():
         raise NotImplementedError
 
     run = drive(lambda: (yield from charge_then(CardThen("42"))))
+
     @workflow(name="flow")
     def today():
         yield from charge(Card("42"))
@@ -248,7 +254,11 @@ def test_sets_and_dicts_in_any_order_are_none():
     run = recorded(lambda: tagged({"a", "b"}, {"x": 1, "y": 2}))
 
     run.replayed(asking(lambda: tagged({"b", "a"}, {"y": 2, "x": 1})))
-    assert same_payload(b'{"tags":["b","a"],"extra":null}', b'{"tags":["a","b"]}', Serializer().signature(tagged).arguments_type)
+    assert same_payload(
+        b'{"tags":["b","a"],"extra":null}',
+        b'{"tags":["a","b"]}',
+        Serializer().signature(tagged).arguments_type,
+    )
 
 
 def test_options_are_never_compared():

@@ -168,7 +168,10 @@ def test_a_failed_run_says_what_was_raised_where_and_why():
     run.fail("m0.0", OSError("no disk"))
 
     error = run.instance.end.error
-    assert (error.summary, error.cause.summary) == ("ValueError: cannot go on", "TaskFailed: step failed: OSError: no disk")
+    assert (error.summary, error.cause.summary) == (
+        "ValueError: cannot go on",
+        "TaskFailed: step failed: OSError: no disk",
+    )
     assert error.cause.cause.summary == "OSError: no disk"
     assert [one.function.rpartition(".")[2] for one in error.stack] == ["flow"]
 

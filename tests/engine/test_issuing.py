@@ -81,7 +81,12 @@ def test_a_signal_is_sent_at_once_and_answers_none():
     first, second = run.issued
 
     assert isinstance(first, SignalIssued)
-    assert (first.workflow, first.workflow_id, first.channel, bytes(first.value)) == ("", "x", "confirmed", b'"yes"')
+    assert (first.workflow, first.workflow_id, first.channel, bytes(first.value)) == (
+        "",
+        "x",
+        "confirmed",
+        b'"yes"',
+    )
     assert (second.workflow, second.workflow_id, second.channel) == ("Loyalty", "ada", "bonus")
     assert run.result == [None, None]
 
@@ -184,7 +189,10 @@ def test_an_inline_function_runs_once_and_its_result_is_on_record():
         return a, (yield from inline(read, "b"))
 
     run = drive(flow)
-    assert [(type(one), one.position) for one in run.issued] == [(InlineIssued, "m0.0"), (TimerIssued, "m0.1")]
+    assert [(type(one), one.position) for one in run.issued] == [
+        (InlineIssued, "m0.0"),
+        (TimerIssued, "m0.1"),
+    ]
     run.fire("m0.1")
     run.evict()
 

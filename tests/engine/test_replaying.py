@@ -91,20 +91,6 @@ def test_a_divergence_on_the_way_to_a_retry_is_one():
 # --- retry ---
 
 
-def failing(name="flow"):
-    """Fails in the turn in which it asks for several things."""
-
-    def flow():
-        yield from step("first")
-        dispatch(step("a"))
-        dispatch(child("x"))
-        dispatch(sleep(60))
-        yield from inline(dict)
-        raise ValueError("bug")
-
-    return flow
-
-
 def test_unchanged_commands_of_the_failed_turn_carry_on_without_being_sent_again():
     ran = []
 
@@ -541,17 +527,6 @@ def test_a_retry_is_known_by_its_id():
     run.retry()
 
     assert "retry-2" in run.instance.senders
-
-
-def test_a_retry_tells_nothing_of_what_was_told_before():
-    run = drive(lambda: (yield from settle(step("a"))), reply_to="client")
-    run.fail("m0.0", OSError("a"))
-
-    assert [bytes(one.value) for one in run.sends] != [bytes(NULL)]
-    assert run.status == "failed"
-    assert run.error.startswith("EncodeError")
-    run.retry(flow_of(lambda: (yield from step("a"))))
-    assert run.sends == [NextAttempt("m0.0", 2, 1)]
 
 
 def test_many_late_answers_are_applied_in_order():

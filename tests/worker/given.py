@@ -239,8 +239,13 @@ class Hand:
     def step(self, finished: Sequence[Finished] = ()) -> None:
         """Until there is nothing more to do at once."""
         more = self.conductor.step(finished)
-        while more or self.conductor.workflow_bell.rung or self.conductor.control_bell.rung:
+        while more or self._rung():
             more = self.conductor.step()
+
+    def _rung(self) -> bool:
+        one = self.conductor
+        bells = ((one.workflows, one.workflow_bell), (one.control, one.control_bell))
+        return any(bell.rung for consumer, bell in bells if consumer is not None)
 
     def step_with_trouble(self) -> None:
         """One step, which is to fail; what it leaves is done by the next."""

@@ -246,7 +246,7 @@ def test_outputs_are_published_again_when_the_mark_stays_behind_although_nothing
 
 def test_a_lost_acknowledgement_makes_a_repeat_that_changes_nothing(town):
     hand = town.conductor(*SERVED)
-    Deaf.deaf = 2
+    Deaf.deaf = 1
     town.start(counting(1))
     hand.step()
     hand.crash()

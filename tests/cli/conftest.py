@@ -1,0 +1,108 @@
+"""A folder with a database and a module, the command in this process, and real workers in their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+from click.testing import CliRunner
+
+from infinitic.cli import program
+from infinitic.client import Client
+
+TRIPS = Path(__file__).with_name("trips.py")
+READY = "is at work"
+
+
+@frozen
+class Ended:
+    """How a command ended: its exit code, and what it printed where."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def line(self) -> str:
+        """The one line on stderr, without the word error."""
+        [line] = self.err.splitlines()
+        assert line.startswith("error: ")
+        return line.removeprefix("error: ")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: empty but for `trips.py`, without configuration."""
+    monkeypatch.chdir(tmp_path)
+    for name in [one for one in os.environ if one.startswith("INFINITIC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    shutil.copy(TRIPS, tmp_path / "trips.py")
+    return tmp_path
+
+
+@pytest.fixture
+def url(folder: Path) -> str:
+    """A database that is there, and empty."""
+    found = f"sqlite:///{folder}/trips.db"
+    Client(found).close()
+    return found
+
+
+@pytest.fixture
+def infinitic(url: str) -> Callable[..., Ended]:
+    """Runs a command in this process, on the test's database unless another is named."""
+
+    def run(*args: str, stdin: str | None = None) -> Ended:
+        result = CliRunner().invoke(program, [*args], input=stdin, env={"INFINITIC_STORAGE": url})
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+class Worker:
+    """`infinitic worker` in a process of its own."""
+
+    def __init__(self, url: str, *args: str) -> None:
+        command = [sys.executable, "-m", "infinitic", "worker", *args, "--url", url]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.said: list[str] = []
+        for line in self.process.stderr or ():
+            self.said.append(line.rstrip())
+            if READY in line:
+                return
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Its exit code, once it has drained."""
+        self.process.send_signal(number)
+        _, rest = self.process.communicate(timeout=60)
+        self.said += rest.splitlines()
+        return self.process.returncode
+
+
+@pytest.fixture
+def worker(url: str) -> Iterator[Callable[..., Worker]]:
+    """Starts workers, and kills those that are left."""
+    workers: list[Worker] = []
+
+    def start(*args: str) -> Worker:
+        workers.append(Worker(url, *args))
+        return workers[-1]
+
+    yield start
+    for one in workers:
+        one.process.kill()
+        one.process.communicate()

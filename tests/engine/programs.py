@@ -1,0 +1,261 @@
+"""Random workflows: a small language of statements, drawn by hypothesis and run by generators."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from hypothesis import strategies as st
+
+from dsl import (
+    Cancelled,
+    Channel,
+    Flow,
+    Workflow,
+    compensations,
+    dispatch,
+    first,
+    gather,
+    inline,
+    method,
+    query,
+    race,
+    random,
+    settle,
+    sleep,
+    spawn,
+    task,
+    timeout,
+    uuid4,
+    workflow,
+)
+
+CHANNELS = ("red", "blue")
+Node = tuple[Any, ...]
+Block = list[Node]
+
+
+@task
+def work(name: str) -> int:
+    raise NotImplementedError
+
+
+@workflow
+def kid(name: str) -> int:
+    raise NotImplementedError
+
+
+PLAIN = ("task", "task", "kid", "call", "sleep", "receive")
+COMBINED = ("gather", "settle", "first", "race", "timeout")
+SIMPLE = ("await", "await", "safe", "safe", "safe", "dispatch", "random", "join", "cancel")
+NESTED = (*SIMPLE, "spawn", "try", "saga", "inline", "raise", "send", "drain")
+names = st.sampled_from("abcdef")
+indexes = st.integers(0, 5)
+
+
+@st.composite
+def commands(draw: Any, depth: int = 0) -> Node:
+    """A command; deeper ones hold fewer others."""
+    kind = draw(
+        st.sampled_from(PLAIN if depth <= 0 else (*PLAIN, "deferred", "flow", "coroutine", *COMBINED))
+    )
+    if kind in COMBINED:
+        return kind, draw(st.lists(commands(depth - 1), min_size=1, max_size=3))
+    if kind in ("flow", "coroutine"):
+        return kind, draw(blocks(depth - 1))
+    others = {"sleep": st.integers(0, 3), "receive": st.sampled_from(CHANNELS), "deferred": indexes}
+    return kind, draw(others.get(kind, names))
+
+
+@st.composite
+def statements(draw: Any, depth: int, more: tuple[str, ...] = ()) -> Node:
+    """A statement."""
+    kind = draw(st.sampled_from((SIMPLE if depth <= 0 else NESTED) + more))
+    inner = blocks(depth - 1)
+    parts: dict[str, tuple[Any, ...]] = {
+        "await": (commands(depth),),
+        "safe": (commands(depth),),
+        "dispatch": (
+            commands(min(depth, 1)).filter(lambda one: one[0] not in ("flow", "coroutine", "deferred")),
+        ),
+        "spawn": (inner,),
+        "join": (indexes,),
+        "cancel": (indexes,),
+        "try": (inner, st.none() | inner, st.none() | inner, st.booleans()),
+        "saga": (inner, st.lists(names, min_size=1, max_size=2)),
+        "drain": (st.sampled_from(CHANNELS),),
+    }
+    return kind, *[draw(one) for one in parts.get(kind, ())]
+
+
+def blocks(depth: int = 2) -> Any:
+    """Some statements."""
+    return st.lists(statements(depth), max_size=4 if depth > 0 else 2)
+
+
+mains = st.lists(statements(2, more=("bug",)), min_size=1, max_size=6)
+
+
+class Awaited:
+    """A generator that a coroutine can await."""
+
+    def __init__(self, flow: Generator[Any, Any, Any]) -> None:
+        self.flow = flow
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.flow
+
+
+def workflow_of(main: Block, other: Block, *, mended: bool = False) -> type[Workflow]:
+    """A workflow class that runs *main*, and *other* whenever that is called; *mended* leaves its bugs out."""
+
+    class Random(Workflow):
+        red = Channel(int)
+        blue = Channel(int)
+
+        def __init__(self) -> None:
+            self.trace: list[Any] = []
+
+        @method
+        def main(self) -> Flow[Any]:
+            yield from Runner(self, mended).block(main)
+            return len(self.trace)
+
+        @method
+        def other(self, n: int) -> Flow[Any]:
+            self.trace.append(n)
+            yield from Runner(self, mended).block(other)
+            return len(self.trace)
+
+        @method
+        def quick(self) -> int:
+            self.trace.append(str(uuid4()))
+            return len(self.trace)
+
+        @query
+        def seen(self) -> list[Any]:
+            return self.trace
+
+    return Random
+
+
+class Runner:
+    """Runs statements; what comes of them goes into the instance's trace."""
+
+    def __init__(self, instance: Any, mended: bool) -> None:
+        self.instance = instance
+        self.mended = mended
+        self.deferreds: list[Any] = []
+
+    def note(self, *what: Any) -> None:
+        self.instance.trace.append([str(one) for one in what])
+
+    def block(self, nodes: Block) -> Flow[None]:
+        for node in nodes:
+            yield from getattr(self, f"do_{node[0]}")(*node[1:])
+
+    async def coroutine(self, nodes: Block) -> None:
+        await Awaited(self.block(nodes))
+
+    def made(self, node: Node) -> Any:
+        """The command, deferred or flow that a node stands for."""
+        kind, what = node
+        simple = {
+            "task": lambda: work(what),
+            "kid": lambda: kid(what),
+            "call": lambda: type(self.instance).by_id(f"to-{what}").quick(),
+            "sleep": lambda: sleep(what),
+            "receive": lambda: getattr(self.instance, what).receive(),
+            "flow": lambda: self.block(what),
+            "coroutine": lambda: self.coroutine(what),
+            "deferred": lambda: self.deferred(what) or work("x"),
+        }
+        return simple[kind]() if kind in simple else self.combined(kind, [self.made(one) for one in what])
+
+    def combined(self, kind: str, made: list[Any]) -> Any:
+        if kind == "race":
+            return race(**{f"i{index}": one for index, one in enumerate(made)})
+        if kind == "timeout":
+            return timeout(gather(*made), 2)
+        return {"gather": gather, "settle": settle, "first": first}[kind](*made)
+
+    def deferred(self, index: int) -> Any:
+        return self.deferreds[index % len(self.deferreds)] if self.deferreds else None
+
+    def do_await(self, node: Node) -> Flow[None]:
+        made = self.made(node)
+        self.note((yield made))
+
+    def do_safe(self, node: Node) -> Flow[None]:
+        try:
+            yield from self.do_await(node)
+        except Exception as error:
+            self.note(type(error).__name__, error)
+
+    def do_dispatch(self, node: Node) -> Flow[None]:
+        self.deferreds.append(dispatch(self.made(node)))
+        yield from ()
+
+    def do_spawn(self, nodes: Block) -> Flow[None]:
+        self.deferreds.append(spawn(self.block(nodes)))
+        yield from ()
+
+    def do_join(self, index: int) -> Flow[None]:
+        deferred = self.deferred(index)
+        if deferred is not None and deferred is not getattr(self, "joining", None):
+            try:
+                self.note((yield from timeout(deferred, 3)))
+            except Exception as error:
+                self.note(error)
+
+    def do_cancel(self, index: int) -> Flow[None]:
+        deferred = self.deferred(index)
+        if deferred is not None:
+            deferred.cancel()
+            self.note(deferred.status())
+        yield from ()
+
+    def do_try(self, body: Block, handler: Block | None, cleanup: Block | None, stubborn: bool) -> Flow[None]:
+        try:
+            yield from self.block(body)
+        except Cancelled:
+            self.note("cancelled")
+            if not stubborn:
+                raise
+        except Exception as error:
+            self.note(type(error).__name__, error)
+            if handler is None:
+                raise
+            yield from self.block(handler)
+        finally:
+            if cleanup is not None:
+                yield from self.block(cleanup)
+
+    def do_saga(self, body: Block, undos: list[str]) -> Flow[None]:
+        with compensations() as undo:
+            for name in undos:
+                undo(work(name))
+            yield from self.block(body)
+
+    def do_inline(self) -> Flow[None]:
+        self.note((yield from inline(lambda: 7)))
+
+    def do_random(self) -> Flow[None]:
+        self.note(random(), uuid4())
+        yield from ()
+
+    def do_send(self) -> Flow[None]:
+        yield from type(self.instance).by_id("other").red.send(5)
+
+    def do_drain(self, channel: str) -> Flow[None]:
+        self.note(getattr(self.instance, channel).drain())
+        yield from ()
+
+    def do_raise(self) -> Flow[None]:
+        raise ValueError("raised")
+        yield
+
+    def do_bug(self) -> Flow[None]:
+        if not self.mended:
+            raise SystemExit("bug")  # which no handler here catches
+        yield from ()
