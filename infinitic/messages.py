@@ -17,6 +17,10 @@ FORMAT = 1
 """The message format that this release writes; it reads this one and the next."""
 
 
+AGAIN = "again"
+"""The header of a message that a client repeats because it heard no answer: told about, never applied."""
+
+
 class Message(Struct, frozen=True, omit_defaults=True):
     """One message. *id* is the key by which its receiver recognises a repeat; *at* is in microseconds since 1970."""
 

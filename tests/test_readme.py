@@ -23,7 +23,8 @@ from attrs import frozen
 
 from infinitic.config import load_config
 
-README = Path(__file__).parents[1] / "README.md"
+HOUSE = Path(__file__).parents[1]
+README = HOUSE / "README.md"
 BLOCK = re.compile(r"^```(\w+) ?(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 GIVES = re.compile(r"^( *)(.+?)  # → (.+)$", re.MULTILINE)
 PATIENCE = 20.0
@@ -180,7 +181,6 @@ class Terminal:
         self.environment = {
             name: text for name, text in os.environ.items() if not name.startswith("INFINITIC_")
         }
-        self.write(FILES)
 
     def write(self, files):
         for name, text in files.items():
@@ -259,6 +259,7 @@ def session(terminal):
 
 def test_every_command_prints_what_is_shown(tmp_path):
     with closing(Terminal(tmp_path)) as terminal:
+        terminal.write(FILES)
         for _, command, shown, real in session(terminal):
             assert f"$ {command}\n{normal(real)}" == f"$ {command}\n{normal(shown)}"
 
@@ -271,6 +272,15 @@ def test_the_demo_tells_what_is_shown(tmp_path):
 
 
 # --- the rest ---
+
+
+@pytest.mark.parametrize("sample", ["hello", "booking"])
+def test_a_sample_prints_what_its_readme_shows(sample):
+    text = (HOUSE / "samples" / sample / "README.md").read_text(encoding="utf-8")
+    [block] = [block for block in blocks_of(text) if block.kind == "console"]
+    command, _, shown = block.text.removeprefix("$ ").partition("\n")
+
+    assert Terminal(HOUSE).output(shlex.split(command)) == shown
 
 
 def test_the_configuration_that_is_shown_is_one(tmp_path):
@@ -292,10 +302,11 @@ def test_no_block_is_left_unrun():
     assert len(named("sh")) == 1  # pip install: done by whoever reads it
 
 
-def test_links_inside_the_repository_lead_somewhere():
-    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", ["README.md", "samples/hello/README.md", "samples/booking/README.md"])
+def test_links_inside_the_repository_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", (HOUSE / page).read_text(encoding="utf-8"))
 
-    assert [link for link in links if not (README.parent / link).exists()] == []
+    assert [link for link in links if not ((HOUSE / page).parent / link).exists()] == []
 
 
 # --- writing ---
@@ -328,6 +339,7 @@ def real_texts(folder):
         for block, real in run_program(blocks, folder)[0]:
             texts[block.line] = presentable(real, 110)
     with closing(PatientTerminal(folder)) as terminal:
+        terminal.write(FILES)
         for block, command, _, real in session(terminal):
             texts[block.line] = texts.get(block.line, "") + f"$ {command}\n{presentable(real)}"
     return texts

@@ -32,12 +32,9 @@ def log_to_stderr(verbose: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(others)
-    library = logging.getLogger("infinitic")
-    library.propagate = True
-    library.setLevel(ours)
+    logging.getLogger("infinitic").setLevel(ours)
 
 
 def log_nowhere() -> None:
     """Keep what is logged off the terminal: a command says itself what there is to say."""
     logging.getLogger("infinitic").addHandler(logging.NullHandler())
-    logging.getLogger("infinitic").propagate = False

@@ -41,7 +41,7 @@ CAUSES = 4
 
 
 def shown(story: Story, now: int, *, everything: bool = True) -> RenderableType:
-    """The story: a head, and a tree with a root for each method. Unless *everything*, long ones are folded."""
+    """The story: a head, and a tree with one root a method. Long ones are folded unless *everything*."""
     parts: list[RenderableType] = [*_head(story, now), Text()]
     grow = _grow if everything else _grow_folded
     parts += [_method(method, story, now, grow) for method in story.methods]

@@ -19,14 +19,13 @@ from infinitic.clock import Clock
 from infinitic.engine.outputs import ROUTER
 from infinitic.events import CancelRequested, Event, MethodCalled, Retried, SignalReceived, Started
 from infinitic.ids import check_id, new_id, new_run
-from infinitic.messages import Message, Outgoing, encode_payload, event_message
+from infinitic.messages import AGAIN, Message, Outgoing, encode_payload, event_message
 from infinitic.serialization import DECODE_ERRORS, Serializer, as_decode_error, encode
 from infinitic.topics import workflow_topic
 
 IfExists: TypeAlias = Literal["attach", "fail", "restart"]
 Decode: TypeAlias = Callable[[Any], Any]
 
-AGAIN = "again"
 """The header of a repeat."""
 
 IF_EXISTS = ("attach", "fail", "restart")

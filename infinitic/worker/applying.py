@@ -35,11 +35,7 @@ from infinitic.events import (
 )
 from infinitic.history import Answer
 from infinitic.ids import check_id
-from infinitic.messages import (
-    FORMAT,
-    Delivery,
-    event_of,
-)
+from infinitic.messages import AGAIN, FORMAT, Delivery, event_of
 from infinitic.records import FAILED, OPEN, SUSPENDED, Stored, Version
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
@@ -151,7 +147,9 @@ class Applier:
             change.dead.append((delivery, f"the payload is no event: {problem}"))
             return
         run = delivery.message.run
-        if isinstance(event, Started):
+        if AGAIN in delivery.message.headers:
+            self._asked_again(change, event)
+        elif isinstance(event, Started):
             self._start(change, event)
         elif change.over is not None:
             error = WorkflowFinished(change.workflow, change.workflow_id, change.over.status)
@@ -259,6 +257,25 @@ class Applier:
             watch(change, event.reply_to, event.id)
         elif isinstance(event, TimerFired) and not _awaits_timer(instance, event.position):
             change.timers_cleared[instance.run, event.position] = None
+
+    def _asked_again(self, change: Change, event: AnyEvent) -> None:
+        """A client repeats what it heard nothing of. The first was applied or refused before, so this never is."""
+        instance = change.instance
+        if event.id in change.starts or (instance is not None and event.id in instance.senders):
+            change.refuse(getattr(event, "reply_to", ""), event.id, "received", None)
+        elif isinstance(event, Started):
+            error = WorkflowExists(change.workflow, change.workflow_id, change.status or "unknown")
+            self._refused(change, event, "exists", error_value(error))
+        elif change.status is None:
+            self._unknown(change, event)
+        elif change.status not in OPEN:
+            finished = WorkflowFinished(change.workflow, change.workflow_id, change.status)
+            self._refused(change, event, "finished", error_value(finished))
+        elif isinstance(event, CancelRequested) and instance is not None and instance.cancelling:
+            change.refuse(event.reply_to, event.id, "received", None)
+        else:
+            text = f"{change.workflow} {change.workflow_id!r} refused it, and the reason was lost on its way"
+            self._refused(change, event, "refused", error_value(InfiniticError(text)))
 
     def _refused(self, change: Change, event: AnyEvent, status: str, error: ErrorValue) -> None:
         change.refuse(getattr(event, "reply_to", ""), event.id, status, error)

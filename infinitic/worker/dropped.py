@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dsl.calls import Definition
+from dsl.channels import Channel, Mailbox, Sender
 from dsl.combinators import first, gather, race, settle, timeout
 from dsl.inlines import continue_as_new, inline
 from dsl.timers import sleep, sleep_until
@@ -19,30 +20,44 @@ from dsl.workflows import Described
 from infinitic.engine.programs import Program
 
 INERT = (sleep, sleep_until, gather, race, first, settle, timeout, inline, continue_as_new)
+INERT_METHODS = (Channel.receive, Mailbox.receive, Sender.send)
 
 
 def dropped_calls(program: Program) -> list[str]:
     """One line for each: "file:line: `source` does nothing: write `yield from …`". Empty when all is well."""
-    return [line for definition in program.members.values() for line in _in_function(definition.fn)]
+    holder = program.definition if isinstance(program.definition, type) else None
+    return [line for definition in program.members.values() for line in _in_function(definition.fn, holder)]
 
 
-def _in_function(fn: Any) -> Iterator[str]:
+def _in_function(fn: Any, holder: type | None) -> Iterator[str]:
     try:
         lines, start = inspect.getsourcelines(fn)
         tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
         return  # no source: nothing can be told
     names = {**getattr(fn, "__globals__", {}), **_closure(fn)}
+    if holder is not None:
+        names[next(iter(inspect.signature(fn).parameters))] = Self(holder)
     word = "await" if inspect.iscoroutinefunction(fn) else "yield from"
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Call)
-            and _describes(node.value.func, names)
-        ):
-            source = ast.unparse(node.value)
-            where = f"{inspect.getsourcefile(fn)}:{start + node.lineno - 1}"
-            yield f"{where}: `{source}` does nothing: write `{word} {source}`, or dispatch({source})"
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            if _does_nothing(_resolved(node.value.func, names)):
+                source = ast.unparse(node.value)
+                where = f"{inspect.getsourcefile(fn)}:{start + node.lineno - 1}"
+                yield f"{where}: `{source}` does nothing: write `{word} {source}`, or dispatch({source})"
+
+
+class Self:
+    """Stands for the instance of a workflow class: what its attributes are, without one."""
+
+    def __init__(self, holder: type) -> None:
+        self._holder = holder
+
+    def __getattr__(self, name: str) -> Any:
+        found = inspect.getattr_static(self._holder, name)
+        if isinstance(found, Channel):
+            return Mailbox(found)
+        return getattr(found, "fn", found)
 
 
 def _closure(fn: Any) -> dict[str, Any]:
@@ -56,26 +71,27 @@ def _closure(fn: Any) -> dict[str, Any]:
     return found
 
 
-def _describes(node: ast.expr, names: dict[str, Any]) -> bool:
-    """Whether the called expression is a name, or attributes of a name, that only describes."""
-    attributes: list[str] = []
-    while isinstance(node, ast.Attribute):
-        attributes.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name) or node.id not in names:
-        return False
-    value = names[node.id]
-    for attribute in reversed(attributes):
-        try:
-            value = getattr(value, attribute)
-        except Exception:
-            return False
-    return isinstance(value, Definition | Described) or value in INERT if _hashable(value) else False
-
-
-def _hashable(value: Any) -> bool:
+def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
+    """What a name, attributes of a name, or those of its `by_id(…)` stand for; None when that is not known."""
     try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+        match node:
+            case ast.Name():
+                return names.get(node.id)
+            case ast.Attribute():
+                return getattr(_resolved(node.value, names), node.attr)
+            case ast.Call(func=ast.Attribute(attr="by_id")):
+                return _resolved(node.func, names)("any")
+    except Exception:
+        return None
+    return None
+
+
+def _does_nothing(function: Any) -> bool:
+    """Whether a call of *function* only describes, or makes a generator or coroutine that nobody runs."""
+    if inspect.ismethod(function):
+        function = function.__func__
+    if isinstance(function, Definition | Described):
+        return True
+    if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        return True
+    return any(function is one for one in (*INERT, *INERT_METHODS))

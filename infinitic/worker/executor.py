@@ -207,7 +207,9 @@ class Executor:
     def wait_idle(self, timeout: float) -> bool:
         """Wait up to *timeout* seconds until no attempt is under way; whether that is so."""
         with self._idle:
-            return self._idle.wait_for(lambda: not self._running and not self._alone and not self._ending, timeout)
+            return self._idle.wait_for(
+                lambda: not self._running and not self._alone and not self._ending, timeout
+            )
 
     def close(self) -> None:
         """Begin nothing more; what runs goes on, and is answered."""

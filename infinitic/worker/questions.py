@@ -8,8 +8,8 @@ from msgspec import Raw
 from infinitic.engine import turns
 from infinitic.engine.instance import Instance
 from infinitic.engine.outputs import reply_message
-from infinitic.errors import DecodeError, InfiniticError, UnknownWorkflow
-from infinitic.messages import Ask, Delivery, Query, Reply
+from infinitic.errors import DecodeError, InfiniticError, UnknownWorkflow, WorkflowFinished
+from infinitic.messages import Ask, Delivery, Message, Query, Reply
 from infinitic.records import CallRecord, StateRecord
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
@@ -56,13 +56,31 @@ def ask(change: Change, delivery: Delivery, storage: Storage) -> None:
     others = [one for one in waits if one[0] != change.workflow_id]
     for workflow_id, call_id in waits:
         if workflow_id == change.workflow_id:
-            watch(change, message.reply_to, call_id)
+            _ask_this(change, message, call_id)
     if others:
         records = storage.records([workflow_id for workflow_id, _ in others])
         for (workflow_id, call_id), record in zip(others, records, strict=True):
             told = told_by(record, workflow_id, call_id)
             if told is not None:
                 change.hints.append(reply_message(message.reply_to, told))
+
+
+def _ask_this(change: Change, message: Message, call_id: str) -> None:
+    """Answer for this instance; a call of it that it neither runs nor remembers was refused, or never came."""
+    instance = change.instance
+    error: Exception | None = None
+    if change.status is not None and message.workflow != change.workflow:
+        error, status = UnknownWorkflow(message.workflow, change.workflow_id), "unknown"
+    elif call_id and instance is not None and call_id not in instance.calls and call_id not in instance.senders:
+        if instance.ended:
+            error, status = WorkflowFinished(change.workflow, change.workflow_id, instance.status), "finished"
+        else:
+            text = f"{change.workflow} {change.workflow_id!r} refused the call, and the reason was lost on its way"
+            error, status = InfiniticError(text), "refused"
+    if error is None:
+        watch(change, message.reply_to, call_id)
+    else:
+        change.refuse(message.reply_to, call_id, status, error_value(error))
 
 
 def watch(change: Change, client: str, call_id: str) -> None:

@@ -106,7 +106,7 @@ class Told:
         return tell(self.record(reason), self.turns)
 
     def picture(self, after: float = 1, reason: str = "", *, everything: bool = True) -> str:
-        """What `show` prints *after* so many more seconds, wide enough that no line is folded; line numbers are N."""
+        """What `show` prints *after* so many more seconds; no line is folded, line numbers are N."""
         console = Console(file=io.StringIO(), width=1_000, highlight=False, markup=False, emoji=False)
         now = self.at + round(after * SECOND)
         with console.capture() as kept:

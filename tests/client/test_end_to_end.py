@@ -314,9 +314,6 @@ def test_a_lost_refusal_of_a_call_to_nobody_is_found(forgetful):
         forgetful.run(Account.by_id("nobody").pay_in(5), timeout=PATIENCE)
 
 
-@pytest.mark.xfail(
-    raises=TimeoutError, reason="the worker does not answer yet who asks about a call it refused"
-)
 def test_a_lost_refusal_of_a_call_is_found(forgetful):
     forgetful.start(Account.open(), id="ada", if_exists="fail")
     forgetful.run(Account.by_id("ada").closing.send(True), timeout=PATIENCE)

@@ -2,7 +2,20 @@
 
 import pytest
 
-from dsl import Channel, Flow, Retry, Workflow, current_workflow, dispatch, gather, method, race, sleep, task, workflow
+from dsl import (
+    Channel,
+    Flow,
+    Retry,
+    Workflow,
+    current_workflow,
+    dispatch,
+    gather,
+    method,
+    race,
+    sleep,
+    task,
+    workflow,
+)
 from infinitic.errors import (
     TaskFailed,
     UnknownWorkflow,
@@ -89,7 +102,11 @@ def test_a_failure_comes_with_its_whole_chain(serve, client):
         "TaskFailed",
         "TooExpensive",
     ]
-    assert (error.workflow, error.error.workflow, error.error.error.workflow) == ("grandparent", "parent", "child")
+    assert (error.workflow, error.error.workflow, error.error.error.workflow) == (
+        "grandparent",
+        "parent",
+        "child",
+    )
     last = error.error.error.error
     assert isinstance(last, TaskFailed)
     assert isinstance(last.error, TooExpensive)

@@ -174,8 +174,12 @@ def receiving() -> Flow[str]:
 
 
 def test_a_workflow_whose_arguments_cannot_be_read_fails(serve, client, deploy):
-    older = deploy("from dsl import *\n@workflow\ndef sizing(size: str) -> Flow[int]:\n    yield from sleep(0)\n    return 1\n")
-    newer = deploy("from dsl import *\n@workflow\ndef sizing(size: int) -> Flow[int]:\n    yield from sleep(0)\n    return 1\n")
+    older = deploy(
+        "from dsl import *\n@workflow\ndef sizing(size: str) -> Flow[int]:\n    yield from sleep(0)\n    return 1\n"
+    )
+    newer = deploy(
+        "from dsl import *\n@workflow\ndef sizing(size: int) -> Flow[int]:\n    yield from sleep(0)\n    return 1\n"
+    )
     serve(newer.sizing)
 
     with pytest.raises(WorkflowFailed) as raised:
@@ -216,7 +220,10 @@ def passing(value: Opaque) -> Flow[Opaque]:
 
 def test_pickled_values_travel_where_both_sides_have_the_key(url):
     codec = PickleCodec({"k": b"0" * 32}, key="k")
-    with Worker(url, workflows=[passing], services=[opaque], codecs=[codec]), Client(url, codecs=[codec]) as client:
+    with (
+        Worker(url, workflows=[passing], services=[opaque], codecs=[codec]),
+        Client(url, codecs=[codec]) as client,
+    ):
         assert client.run(passing(Opaque(1)), timeout=20) == Opaque(2)
 
 

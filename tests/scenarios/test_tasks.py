@@ -20,7 +20,14 @@ from dsl import (
     task,
     workflow,
 )
-from infinitic.errors import DecodeError, EncodeError, RegistrationError, TaskFailed, TaskTimedOut, WorkflowFailed
+from infinitic.errors import (
+    DecodeError,
+    EncodeError,
+    RegistrationError,
+    TaskFailed,
+    TaskTimedOut,
+    WorkflowFailed,
+)
 from infinitic.events import AttemptFailed
 from tests.scenarios.given import Gate, cause_chain, events, until
 

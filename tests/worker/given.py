@@ -159,12 +159,16 @@ class Town:
 
     def signal(self, workflow: str, workflow_id: str, channel: str, value: Any, id: str = "") -> str:
         id = id or self.next_id()
-        self.send(workflow, workflow_id, SignalReceived(id, channel, Raw(self.codec.encode(value)), reply_to="c"))
+        self.send(
+            workflow, workflow_id, SignalReceived(id, channel, Raw(self.codec.encode(value)), reply_to="c")
+        )
         return id
 
     def call(self, workflow: str, workflow_id: str, name: str, **arguments: Any) -> str:
         id = self.next_id()
-        self.send(workflow, workflow_id, MethodCalled(id, name, Raw(self.codec.encode(arguments)), reply_to="c"))
+        self.send(
+            workflow, workflow_id, MethodCalled(id, name, Raw(self.codec.encode(arguments)), reply_to="c")
+        )
         return id
 
     def cancel(self, workflow: str, workflow_id: str) -> None:

@@ -4,7 +4,21 @@ import types
 
 import pytest
 
-from dsl import Channel, Flow, Service, Workflow, dispatch, gather, inline, logger, method, sleep, spawn, task, workflow
+from dsl import (
+    Channel,
+    Flow,
+    Service,
+    Workflow,
+    dispatch,
+    gather,
+    inline,
+    logger,
+    method,
+    sleep,
+    spawn,
+    task,
+    workflow,
+)
 from infinitic.engine.programs import Program
 from infinitic.worker.dropped import dropped_calls
 

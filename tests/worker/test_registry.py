@@ -79,7 +79,10 @@ def test_an_implementation_that_leaves_a_task_out_is_refused():
     assert "Half does not implement the task Hotels.cancel" in refused(services=[Half])
 
 
-@pytest.mark.parametrize("body", ["...", "pass", '"""What it does."""', "raise NotImplementedError", "raise NotImplementedError('x')"])
+@pytest.mark.parametrize(
+    "body",
+    ["...", "pass", '"""What it does."""', "raise NotImplementedError", "raise NotImplementedError('x')"],
+)
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_every_kind_of_empty_body_is_told(body, kind):
     names: dict[str, object] = {"Service": Service, "task": task}
@@ -89,12 +92,22 @@ def test_every_kind_of_empty_body_is_told(body, kind):
 
 
 @pytest.mark.parametrize(
-    "body", ["return 5", "if not a: raise NotImplementedError", "return True", "return a", "print(a)", "raise KeyError"]
+    "body",
+    [
+        "return 5",
+        "if not a: raise NotImplementedError",
+        "return True",
+        "return a",
+        "print(a)",
+        "raise KeyError",
+    ],
 )
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_short_body_is_no_empty_one(body, kind):
     names: dict[str, object] = {"Service": Service, "task": task}
-    exec(f"class Full(Service):\n    @task\n    {kind} work(self, a: int) -> object:\n        {body}\n", names)
+    exec(
+        f"class Full(Service):\n    @task\n    {kind} work(self, a: int) -> object:\n        {body}\n", names
+    )
     registry = Registry([], [names["Full"]], codec=Serializer())
 
     assert set(registry.handlers) == {("Full", "work")}
@@ -102,7 +115,10 @@ def test_a_short_body_is_no_empty_one(body, kind):
 
 def fitting(source):
     names: dict[str, object] = {"Hotels": Hotels}
-    exec(f"class Acme(Hotels):\n    async def cancel(self, city: str) -> None: return city\n    {source}\n", names)
+    exec(
+        f"class Acme(Hotels):\n    async def cancel(self, city: str) -> None: return city\n    {source}\n",
+        names,
+    )
     return names["Acme"]
 
 
@@ -241,8 +257,12 @@ def test_retry_and_timeout_are_those_of_the_worker_then_the_implementation_then_
 
     plain = Registry([], [Mine], codec=Serializer()).handlers
     strict = Registry([], [Mine], codec=Serializer(), retry=Retry(max_attempts=2), timeout=9).handlers
-    told = {key[1]: (one.retry.max_attempts, one.timeout) for key, one in plain.items() if one.retry is not None}
-    worker = {key[1]: (one.retry.max_attempts, one.timeout) for key, one in strict.items() if one.retry is not None}
+    told = {
+        key[1]: (one.retry.max_attempts, one.timeout) for key, one in plain.items() if one.retry is not None
+    }
+    worker = {
+        key[1]: (one.retry.max_attempts, one.timeout) for key, one in strict.items() if one.retry is not None
+    }
 
     assert told == {"one": (4, 4_000_000), "two": (3, 4_000_000)}
     assert worker == {"one": (2, 9), "two": (2, 9)}

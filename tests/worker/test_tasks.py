@@ -52,7 +52,12 @@ def attempt(**fields) -> Attempt:
 def event_of(outgoing: Outgoing):
     assert (outgoing.topic, outgoing.key) == (workflow_topic("trip"), "w")
     message = outgoing.message
-    assert (message.workflow, message.workflow_id, message.run, message.position) == ("trip", "w", "r", "m0.0")
+    assert (message.workflow, message.workflow_id, message.run, message.position) == (
+        "trip",
+        "w",
+        "r",
+        "m0.0",
+    )
     assert message.headers == {"h": "1"}
     return decode(message.payload, type=AnyEvent)  # type: ignore[arg-type]  # a union
 
@@ -173,7 +178,9 @@ def test_a_task_that_is_not_there_is_answered_with_those_that_are():
 
 
 def test_a_message_that_cannot_be_read_is_answered_too():
-    broken = Message("task", "t1", "trip", "w", "r", "m0.0", 1, headers={"h": "1"}, payload=Raw(b'{"service":1}'))
+    broken = Message(
+        "task", "t1", "trip", "w", "r", "m0.0", 1, headers={"h": "1"}, payload=Raw(b'{"service":1}')
+    )
     made = STEP.attempt(Delivery(service_topic("halve"), broken, 1))
     assert isinstance(made, Outgoing)
 
@@ -194,7 +201,13 @@ def test_a_task_knows_of_itself_and_of_the_attempt_before():
     STEP.begin(one)
     about = current_task()
 
-    assert (about.id, about.name, about.attempt, about.workflow_id, about.workflow) == ("t1", "halve", 2, "w", "trip")
+    assert (about.id, about.name, about.attempt, about.workflow_id, about.workflow) == (
+        "t1",
+        "halve",
+        2,
+        "w",
+        "trip",
+    )
     assert (about.tags, about.meta, repr(about.previous)) == (frozenset({"a"}), {"k": 1}, "Odd('first')")
 
 

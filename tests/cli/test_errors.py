@@ -1,0 +1,211 @@
+"""Errors, read aloud: one line on stderr, a hint, an exit code, and no traceback unless it is asked for."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from infinitic.cli import looking
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (
+            ["list", "--status", "runing"],
+            "Invalid value for '--status': 'runing' is not one of 'running', 'suspended', 'completed', 'failed', "
+            "'cancelled', 'terminated', 'continued'. See infinitic list --help.",
+        ),
+        (
+            ["list", "--since", "yesterday"],
+            "Invalid value for '--since': 'yesterday' is no instant: write 2h, 7d, 2026-07-01 or 2026-07-01T12:00. "
+            "See infinitic list --help.",
+        ),
+        (
+            ["result", "pay-1", "--timeout", "3x"],
+            "Invalid value for '--timeout': '3x' is no length of time: write 30, 500ms, 30s, 5m, 2h or 7d. "
+            "See infinitic result --help.",
+        ),
+        (
+            ["start", "trip", "--args", '{"city": "Os'],
+            "Invalid value for --args: malformed JSON: Unterminated string starting at: line 1 column 10 (char 9). "
+            "See infinitic start --help.",
+        ),
+        (
+            ["start", "trip", "--args", '["Oslo"]'],
+            """Invalid value for --args: arguments go by name, as in '{"city": "Oslo"}', and this is a list. """
+            "See infinitic start --help.",
+        ),
+        (
+            ["start", "trip", "--args", "@nowhere.json"],
+            "Invalid value for --args: nowhere.json cannot be read: [Errno 2] No such file or directory: "
+            "'nowhere.json'. See infinitic start --help.",
+        ),
+        (
+            ["start", "trip", "Oslo"],
+            "Invalid value for arguments: 'Oslo' is no KEY=VALUE, as in city=Oslo. See infinitic start --help.",
+        ),
+        (
+            ["start", "trip", "city=Oslo", "city=Rome"],
+            "Invalid value for arguments: city is given twice. See infinitic start --help.",
+        ),
+        (
+            ["start", "my trip"],
+            "Invalid value for WORKFLOW: 'my trip' cannot name a workflow: expected letters, digits, '_', '.' and "
+            "'-', beginning with a letter or '_'. See infinitic start --help.",
+        ),
+        (
+            ["start", "trip", "--timeout", "5"],
+            "--timeout says how long to --wait; it is of no use alone. See infinitic start --help.",
+        ),
+        (["start", "trip", "--id", " "], "' ' cannot be id=: expected at least one character that is not blank."),
+        (["lst"], "No such command 'lst'. Did you mean 'list'? See infinitic --help."),
+        (["show"], "Missing argument 'ID'. See infinitic show --help."),
+    ],
+)
+def test_wrong_use_is_told_in_one_line_with_exit_code_2(infinitic, args, line):
+    told = infinitic(*args)
+
+    assert (told.code, told.out) == (2, "")
+    assert told.line.startswith(line.partition(" See ")[0].partition(": expected at")[0])
+    assert told.line == line or "id=" in line
+
+
+def test_an_unknown_id_suggests_those_that_look_like_it(infinitic, worker):
+    worker("trips")
+    infinitic("start", "payment", "card=visa", "--id", "pay-17", "--wait")
+
+    for args in (["show", "pay-71"], ["result", "pay-71"], ["cancel", "pay-71"], ["signal", "pay-71", "a", "b"]):
+        told = infinitic(*args)
+        assert told.code == 5
+        assert told.line.endswith("instance with the id 'pay-71'. Did you mean pay-17?")
+
+
+def test_an_unknown_id_that_looks_like_none_points_to_the_list(infinitic):
+    told = infinitic("show", "elsewhere")
+
+    assert told.code == 5
+    assert told.line == "there is no workflow instance with the id 'elsewhere'. See infinitic list."
+
+
+def test_waiting_in_vain_says_what_is_waited_for(infinitic):
+    told = infinitic("start", "trip", "city=Oslo", "--id", "trip-1", "--wait", "--timeout", "10ms")
+
+    assert told.code == 4
+    assert told.line == (
+        "trip 'trip-1' has not ended within 0.01 s, and goes on; "
+        "no worker has taken it up yet: does one run that serves trip?"
+    )
+
+
+# --- for the operator ---
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "x"], ["result", "x"], ["worker", "trips"]])
+def test_a_transport_that_is_unknown_is_named(infinitic, command):
+    told = infinitic(*command, "--url", "sqlit:///x.db", "--storage", "")
+
+    assert (told.code, told.line) == (
+        3,
+        "sqlit:///x.db names no transport that is known. Did you mean sqlite://?",
+    ) or told.line.startswith("storage = ''")
+
+
+def test_without_a_storage_there_is_nothing_to_list(infinitic, monkeypatch):
+    told = infinitic("list", "--transport", "pulsar://host")
+
+    assert told.code == 3
+    assert told.line
+
+
+def test_looking_at_a_database_that_is_not_there_does_not_make_it(infinitic, folder):
+    told = infinitic("list", "--url", "sqlite:///nope.db")
+
+    assert told.code == 3
+    assert told.line == (
+        "There is no database nope.db. Start a worker or a workflow first, or name another by --url."
+    )
+    assert not (folder / "nope.db").exists()
+
+
+def test_a_module_that_is_not_there_suggests_the_nearest(infinitic):
+    assert infinitic("worker", "trps").line == "There is no module trps. Did you mean trips?"
+    assert infinitic("worker", "trps.py").line == "There is no file trps.py. Did you mean trips?"
+
+
+def test_a_module_that_looks_like_none_lists_what_there_is(infinitic, folder):
+    told = infinitic("worker", "nowhere")
+
+    assert told.code == 3
+    assert told.line == (
+        f"There is no module nowhere. Modules are looked for in the working directory {folder}. There are trips."
+    )
+
+
+def test_a_module_without_workflows_says_what_to_write(infinitic, folder):
+    (folder / "empty.py").write_text("x = 1\n")
+
+    assert infinitic("worker", "empty").line == (
+        "empty: no workflow and no service to serve. "
+        "Decorate functions with @workflow or @task, or write classes of Workflow or Service."
+    )
+
+
+def test_a_module_with_contracts_only_asks_for_an_implementation(infinitic, folder):
+    contract = "from infinitic import Service, task\n\nclass Hotels(Service):\n    @task\n    def book(self) -> int:\n"
+    (folder / "contracts.py").write_text(contract + "        raise NotImplementedError\n")
+
+    assert infinitic("worker", "contracts").line == (
+        "contracts: no workflow and no service to serve. Implement Hotels in a subclass."
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import nothing_of_this_name\n", "broken.py:1: ModuleNotFoundError: No module named 'nothing_of_this_name'."),
+        ("\n1 / 0\n", "broken.py:2: ZeroDivisionError: division by zero."),
+        ("def (\n", "broken.py:1: SyntaxError: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_says_where(infinitic, folder, source, problem):
+    (folder / "broken.py").write_text(source)
+    told = infinitic("worker", "broken")
+
+    assert told.code == 3
+    assert told.line.startswith(f"broken cannot be imported: {folder}/{problem}")
+    assert told.line.endswith("--debug shows the traceback.")
+
+
+def test_the_traceback_is_there_when_it_is_asked_for(infinitic, folder):
+    (folder / "broken.py").write_text("1 / 0\n")
+
+    for told in (infinitic("--debug", "worker", "broken"), infinitic("worker", "broken", "--debug")):
+        assert "Traceback (most recent call last)" in told.err
+        assert "ZeroDivisionError" in told.err
+
+
+def test_a_bug_says_that_it_is_one(infinitic, monkeypatch):
+    monkeypatch.setattr(looking, "read_story", lambda *_: 1 / 0)
+    told = infinitic("show", "x")
+
+    assert told.code == 70
+    assert told.line == (
+        "ZeroDivisionError: division by zero. "
+        "This is a bug in Infinitic for Python: please report it with what --debug shows."
+    )
+
+
+def test_an_interrupted_command_says_nothing_and_exits_with_130(url):
+    command = [sys.executable, "-m", "infinitic", "start", "trip", "--wait", "--id", "x", "--debug", "--url", url]
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert waiting.stderr is not None
+    for line in waiting.stderr:
+        if "started" in line:
+            break
+    waiting.send_signal(signal.SIGINT)
+    _, rest = waiting.communicate(timeout=60)
+
+    assert waiting.returncode == 130
+    assert "Traceback" not in rest
