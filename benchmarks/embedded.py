@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -96,7 +96,10 @@ class Bare:
         following = []
         for key, row in ready:
             number = counts[key]
-            execute("UPDATE heads SET turns = ?, record = ? WHERE id = ? AND turns = ?", (number + 1, PAYLOAD, key, number))
+            execute(
+                "UPDATE heads SET turns = ?, record = ? WHERE id = ? AND turns = ?",
+                (number + 1, PAYLOAD, key, number),
+            )
             execute("INSERT INTO turns VALUES (?, ?, ?)", (key, number, PAYLOAD))
             task = execute("INSERT INTO tasks (key, body) VALUES (?, ?)", (key, PAYLOAD)).lastrowid or 0
             if row:
@@ -180,19 +183,19 @@ def measure(rounds: int, quick: bool) -> Figures:
     sizes = (300, 1000) if quick else (1000, 10_000)
     figures: Figures = {}
 
-    def note(name: str, figure: Callable[[], float]) -> None:
-        figures.setdefault(name, []).append(figure())
+    def note(name: str, figure: float) -> None:
+        figures.setdefault(name, []).append(figure)
 
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as client:
             for size in sizes:
-                note(f"one workflow, {size:,} steps|bare", lambda size=size: bare_rate(1, size))
-                note(f"one workflow, {size:,} steps|ours", lambda size=size: sequential(client, size))
-            note("200 workflows × 10|bare", lambda: bare_rate(200, 10))
-            note("200 workflows × 10|ours", lambda: many_in_a_folder(200, 10))
+                note(f"one workflow, {size:,} steps|bare", bare_rate(1, size))
+                note(f"one workflow, {size:,} steps|ours", sequential(client, size))
+            note("200 workflows × 10|bare", bare_rate(200, 10))
+            note("200 workflows × 10|ours", many_in_a_folder(200, 10))
             latencies = sorted(step_latencies(client, sizes[0]))
-            note("latency p50|µs", lambda: latencies[len(latencies) // 2] * 1e6)
-            note("latency p99|µs", lambda: latencies[int(len(latencies) * 0.99)] * 1e6)
+            note("latency p50|µs", latencies[len(latencies) // 2] * 1e6)
+            note("latency p99|µs", latencies[int(len(latencies) * 0.99)] * 1e6)
     return figures
 
 

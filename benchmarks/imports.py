@@ -1,6 +1,6 @@
 """What an import costs: whole processes with bytecode at hand, medians of several, above `import attrs`.
 
-    python benchmarks/imports.py [--rounds 15]
+python benchmarks/imports.py [--rounds 15]
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ def check_id(value: object, what: str = "a workflow id") -> str:
         raise InvalidId(what, repr(value), "a string")
     size = len(value.encode(errors="surrogatepass"))
     if size > MAX_ID_BYTES:
-        raise InvalidId(
-            what, repr(value[:40] + "…"), f"at most {MAX_ID_BYTES} bytes of UTF-8, and this has {size}"
-        )
+        raise InvalidId(what, repr(value[:40] + "…"), f"at most {MAX_ID_BYTES} bytes of UTF-8, and this has {size}")
     if not value.strip() or "\0" in value or any("\ud800" <= one <= "\udfff" for one in value):
         raise InvalidId(what, repr(value), "text that is not blank, without NUL and lone surrogates")
     return value

@@ -89,9 +89,7 @@ def gather(a: Item[A], b: Item[B], c: Item[C], /) -> Command[tuple[A, B, C]]: ..
 @overload
 def gather(a: Item[A], b: Item[B], c: Item[C], d: Item[D], /) -> Command[tuple[A, B, C, D]]: ...
 @overload
-def gather(
-    a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], /
-) -> Command[tuple[A, B, C, D, E]]: ...
+def gather(a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], /) -> Command[tuple[A, B, C, D, E]]: ...
 @overload
 def gather(
     a: Item[A], b: Item[B], c: Item[C], d: Item[D], e: Item[E], f: Item[F], /

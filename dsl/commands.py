@@ -50,8 +50,7 @@ class Command(Generic[T_co]):
     def __bool__(self) -> bool:
         """Raises `ProtocolError`: a command has no answer yet, and so is neither true nor false."""
         raise ProtocolError(
-            f"{described(self)} was used as a truth value, but it has no answer yet: "
-            "write `yield from` before it."
+            f"{described(self)} was used as a truth value, but it has no answer yet: write `yield from` before it."
         )
 
 
@@ -111,9 +110,7 @@ def takes_item(what: str, item: Any) -> Any:
     if isinstance(item, ITEMS):
         return item
     hint = f": write {what}(*items)" if isinstance(item, list | tuple | set | dict) and what.isalpha() else ""
-    raise TypeError(
-        f"{what} takes commands, deferreds, generators and coroutines, not {described(item)}{hint}"
-    )
+    raise TypeError(f"{what} takes commands, deferreds, generators and coroutines, not {described(item)}{hint}")
 
 
 def described(command: object) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from dsl.commands import INERT, Inert, Command, Coro, Flow, T, T_co, described
+from dsl.commands import INERT, Command, Coro, Flow, Inert, T, T_co, described
 from dsl.context import Slot, running
 
 Status = Literal["running", "completed", "failed", "cancelled"]
@@ -47,9 +47,7 @@ def dispatch(command: Command[T]) -> Deferred[T]:
     """
     context = running("dispatch()")
     if isinstance(command, Generator | Coroutine):
-        raise TypeError(
-            "dispatch() takes a command; run a generator or coroutine beside this one with spawn()"
-        )
+        raise TypeError("dispatch() takes a command; run a generator or coroutine beside this one with spawn()")
     if not isinstance(command, Command):
         raise TypeError(f"dispatch() takes a command such as a task call, not {described(command)}")
     return command if isinstance(command, Deferred) else Deferred(context.issue(command))
@@ -62,11 +60,7 @@ def spawn(flow: Flow[T] | Coro[T]) -> Deferred[T]:
     """
     context = running("spawn()")
     if isinstance(flow, Command):
-        raise TypeError(
-            f"spawn() takes a generator or coroutine; {described(flow)} is a command: use dispatch()"
-        )
+        raise TypeError(f"spawn() takes a generator or coroutine; {described(flow)} is a command: use dispatch()")
     if not isinstance(flow, Generator | Coroutine):
-        raise TypeError(
-            f"spawn() takes a generator or coroutine, not {flow!r}: call the function, as in spawn(f(x))"
-        )
+        raise TypeError(f"spawn() takes a generator or coroutine, not {flow!r}: call the function, as in spawn(f(x))")
     return Deferred(context.spawn(flow))

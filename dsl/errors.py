@@ -39,9 +39,7 @@ class InfiniticError(Exception):
         return (_rebuild, (type(self), self.args, self.__dict__, caused))
 
 
-def _rebuild(
-    cls: type[BaseException], args: tuple[Any, ...], fields: dict[str, Any], caused: bool
-) -> BaseException:
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...], fields: dict[str, Any], caused: bool) -> BaseException:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(fields)
@@ -219,9 +217,7 @@ class ReadOnly(InfiniticError):
         super().__init__(what)
 
     def __str__(self) -> str:
-        return (
-            f"a query may only read, and this one asked for {self.what}. Make it a @method, or leave it out."
-        )
+        return f"a query may only read, and this one asked for {self.what}. Make it a @method, or leave it out."
 
 
 class InvalidId(InfiniticError, ValueError):

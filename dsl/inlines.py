@@ -36,9 +36,7 @@ def inline(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Command[R]:
     once before its result is recorded, and never after. Raises `TypeError` for what cannot be called.
     """
     if not callable(fn):
-        raise TypeError(
-            f"inline() takes a function and its arguments, as in inline(f, x), not {described(fn)}"
-        )
+        raise TypeError(f"inline() takes a function and its arguments, as in inline(f, x), not {described(fn)}")
     return Inline(fn, args, kwargs)
 
 

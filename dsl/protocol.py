@@ -47,9 +47,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-_NO_LOOP = (
-    "Workflow code runs on no event loop: use infinitic's `sleep`, `gather` and `race`, or do it in a task."
-)
+_NO_LOOP = "Workflow code runs on no event loop: use infinitic's `sleep`, `gather` and `race`, or do it in a task."
 _ADVICE: tuple[tuple[Any, str], ...] = (
     ((list, tuple, set), "To wait for several commands write `yield from gather(*commands)`."),
     (dict, "To wait for the first of several commands by name write `yield from race(**commands)`."),

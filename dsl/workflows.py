@@ -119,9 +119,7 @@ class QueryMethod(Member, Generic[P, R_co]):
     def call(self, workflow_id: str, arguments: Any) -> Query[Any]:
         """The query with bound *arguments*. Raises `TypeError` when no instance is named."""
         if not workflow_id:
-            raise TypeError(
-                f"the query {self.label} needs an instance: {self.owner}.by_id('…').{self.name}(…)"
-            )
+            raise TypeError(f"the query {self.label} needs an instance: {self.owner}.by_id('…').{self.name}(…)")
         return Query(self, arguments, workflow_id)
 
 
@@ -236,9 +234,7 @@ class Instance:
         if isinstance(found, Channel):
             return Sender(self._workflow.channels()[found.name], self._id)
         known = ", ".join([*self._workflow.members(), *self._workflow.channels()])
-        raise AttributeError(
-            f"{self._workflow.__name__} has no method, query or channel {name!r} (it has: {known})"
-        )
+        raise AttributeError(f"{self._workflow.__name__} has no method, query or channel {name!r} (it has: {known})")
 
     def __repr__(self) -> str:
         return f"{self._workflow.__name__}.by_id({self._id!r})"

@@ -131,9 +131,7 @@ class Source:
 
     def unknown(self, name: str) -> ConfigurationError:
         """The error for a name that is no setting: it names the nearest one, or all."""
-        near = get_close_matches(name, SETTINGS, n=1) or get_close_matches(
-            f"pulsar.{name}", SETTINGS, n=1, cutoff=0.8
-        )
+        near = get_close_matches(name, SETTINGS, n=1) or get_close_matches(f"pulsar.{name}", SETTINGS, n=1, cutoff=0.8)
         known = ", ".join(map(self.call, SETTINGS))
         hint = f"Did you mean {self.call(near[0])}?" if near else f"There are {known}."
         return ConfigurationError(f"{self.call(name)} ({self.where}) is no setting", hint)
@@ -191,9 +189,7 @@ def _environment_source(environ: Mapping[str, str]) -> Source:
     """Settings by `INFINITIC_NAME`, those of tables by `INFINITIC_TABLE__NAME`; an empty one is not set."""
     names = {_setting_name(name): text for name, text in environ.items() if name.startswith(PREFIX) and text}
     source = Source("environment", {}, _environment_name)
-    return Source(
-        "environment", {name: _parsed(source, name, text) for name, text in names.items()}, _environment_name
-    )
+    return Source("environment", {name: _parsed(source, name, text) for name, text in names.items()}, _environment_name)
 
 
 def _setting_name(variable: str) -> str:

@@ -41,9 +41,7 @@ class NoStorage(OperatorError):
 
     def __init__(self, what: str) -> None:
         self.what = what
-        super().__init__(
-            f"{what} reads the storage, and none is configured", "Give storage='…' or INFINITIC_STORAGE."
-        )
+        super().__init__(f"{what} reads the storage, and none is configured", "Give storage='…' or INFINITIC_STORAGE.")
 
 
 class MissingExtra(OperatorError):
@@ -81,7 +79,12 @@ class NonDeterminismError(InfiniticError):
     """The code asked for something else than it did when history was written."""
 
     def __init__(self, workflow_id: str, position: str, recorded: str, replayed: str, file: str, line: int) -> None:
-        self.workflow_id, self.position, self.recorded, self.replayed = workflow_id, position, recorded, replayed
+        self.workflow_id, self.position, self.recorded, self.replayed = (
+            workflow_id,
+            position,
+            recorded,
+            replayed,
+        )
         self.file, self.line = file, line
         super().__init__(workflow_id, position, recorded, replayed, file, line)
 

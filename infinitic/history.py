@@ -98,14 +98,7 @@ class ContinueIssued(Issued, frozen=True, omit_defaults=True, tag="continue"):
 
 
 AnyIssued: TypeAlias = (
-    TaskIssued
-    | TimerIssued
-    | ChildIssued
-    | CallIssued
-    | SignalIssued
-    | ReceiveIssued
-    | InlineIssued
-    | ContinueIssued
+    TaskIssued | TimerIssued | ChildIssued | CallIssued | SignalIssued | ReceiveIssued | InlineIssued | ContinueIssued
 )
 
 

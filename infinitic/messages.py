@@ -109,7 +109,7 @@ class Delivery(Struct, frozen=True):
 
 ENCODER = Encoder(order="deterministic")
 _MESSAGE = Decoder(Message)
-_EVENT: Decoder[AnyEvent] = Decoder(AnyEvent)  # type: ignore[arg-type]  # a union alias is no type[T] to mypy
+_EVENT: Decoder[AnyEvent] = Decoder(AnyEvent)
 
 
 def encode_message(message: Message) -> bytes:
@@ -135,5 +135,10 @@ def event_of(delivery: Delivery) -> AnyEvent:
 def event_message(event: Event, *, workflow: str, workflow_id: str, **envelope: Any) -> Message:
     """The message that carries *event* to an instance."""
     return Message(
-        kind="event", id=event.id, workflow=workflow, workflow_id=workflow_id, payload=encode_payload(event), **envelope
+        kind="event",
+        id=event.id,
+        workflow=workflow,
+        workflow_id=workflow_id,
+        payload=encode_payload(event),
+        **envelope,
     )

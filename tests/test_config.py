@@ -55,9 +55,7 @@ def test_each_source_gives_way_to_the_one_above(load):
 
     config = load(pyproject=pyproject, toml=toml, env=env, concurrency=4)
 
-    assert config == Config(
-        DEFAULT_URL, DEFAULT_URL, concurrency=4, retention=3, namespace="two", cache_bytes=1
-    )
+    assert config == Config(DEFAULT_URL, DEFAULT_URL, concurrency=4, retention=3, namespace="two", cache_bytes=1)
 
 
 def test_every_setting_can_be_a_keyword_a_variable_or_in_either_file(load):
@@ -134,16 +132,11 @@ def test_the_settings_of_a_table_come_from_several_sources(load):
 def test_what_is_not_ours_in_the_environment_and_in_pyproject_is_let_alone(load):
     pyproject = "[project]\nname = 'shop'\n[tool.ruff]\nline-length = 1"
 
-    assert (
-        load(pyproject=pyproject, env={"PATH": "/bin", "infinitic_format": "x", "INFINITIC": "x"}) == load()
-    )
+    assert load(pyproject=pyproject, env={"PATH": "/bin", "infinitic_format": "x", "INFINITIC": "x"}) == load()
 
 
 def test_a_keyword_that_is_none_and_a_variable_that_is_empty_are_not_given(load):
-    assert (
-        load(None, storage=None, retention=None, env={"INFINITIC_STORAGE": "", "INFINITIC_RETENTION": ""})
-        == load()
-    )
+    assert load(None, storage=None, retention=None, env={"INFINITIC_STORAGE": "", "INFINITIC_RETENTION": ""}) == load()
 
 
 @pytest.mark.parametrize("url", ["sqlite:///trips.db", "memory://trips"])
@@ -169,9 +162,7 @@ def test_an_embedded_url_leaves_nothing_of_what_is_configured_below(load):
 
     assert load("sqlite:///a.db", env=env) == Config("sqlite:///a.db", "sqlite:///a.db")
     assert load(storage="sqlite:///a.db", env=env) == Config("sqlite:///a.db", "sqlite:///a.db")
-    assert load("sqlite:///a.db", toml="storage = 'sqlite:///b.db'") == Config(
-        "sqlite:///a.db", "sqlite:///a.db"
-    )
+    assert load("sqlite:///a.db", toml="storage = 'sqlite:///b.db'") == Config("sqlite:///a.db", "sqlite:///a.db")
 
 
 def test_an_embedded_url_below_does_not_fill_up_what_is_above(load):
@@ -185,8 +176,7 @@ def test_a_pair_of_one_source_is_taken_as_it_is(load):
 
 def test_a_storage_alone_is_refused(refusal):
     assert refusal(storage="redis://u:secret@h") == (
-        "storage = redis://u:***@h has no transport beside it. "
-        "Give transport='pulsar://…', or INFINITIC_TRANSPORT."
+        "storage = redis://u:***@h has no transport beside it. Give transport='pulsar://…', or INFINITIC_TRANSPORT."
     )
 
 
@@ -208,16 +198,11 @@ def test_an_unknown_name_is_refused_with_its_source_and_the_nearest_known_one(re
     assert refusal(pulsar={"partition": 1}) == (
         "pulsar.partition (keyword) is no setting. Did you mean pulsar.partitions?"
     )
-    assert (
-        refusal(admin_url="http://h") == "admin_url (keyword) is no setting. Did you mean pulsar.admin_url?"
-    )
+    assert refusal(admin_url="http://h") == "admin_url (keyword) is no setting. Did you mean pulsar.admin_url?"
 
 
 def test_an_unknown_name_in_a_file_is_refused_with_the_file(refusal, tmp_path):
-    assert (
-        refusal(toml="concurency = 1")
-        == "concurency (infinitic.toml) is no setting. Did you mean concurrency?"
-    )
+    assert refusal(toml="concurency = 1") == "concurency (infinitic.toml) is no setting. Did you mean concurrency?"
     (tmp_path / "infinitic.toml").unlink()
     assert refusal(pyproject="[tool.infinitic]\nstorages = 'x'") == (
         "storages (pyproject.toml, [tool.infinitic]) is no setting. Did you mean storage?"
@@ -264,10 +249,7 @@ def test_a_value_that_does_not_fit_is_refused_with_what_would(refusal, name, val
 def test_a_value_that_does_not_fit_is_refused_with_its_source(refusal, tmp_path):
     seconds = "is not a number of seconds, 0 or more"
 
-    assert (
-        refusal(env={"INFINITIC_RETENTION": "soon"})
-        == f"INFINITIC_RETENTION = 'soon' (environment) {seconds}"
-    )
+    assert refusal(env={"INFINITIC_RETENTION": "soon"}) == f"INFINITIC_RETENTION = 'soon' (environment) {seconds}"
     assert refusal(env={"INFINITIC_RETENTION": "-1"}) == f"INFINITIC_RETENTION = -1.0 (environment) {seconds}"
     assert refusal(toml="retention = '7'") == f"retention = '7' (infinitic.toml) {seconds}"
     (tmp_path / "infinitic.toml").unlink()
@@ -285,10 +267,7 @@ def test_a_table_that_is_none_is_refused(refusal):
 
 
 def test_a_section_of_pyproject_that_is_no_table_is_refused(refusal):
-    assert (
-        refusal(pyproject="[tool]\ninfinitic = 5")
-        == "infinitic (pyproject.toml, [tool.infinitic]) is not a table"
-    )
+    assert refusal(pyproject="[tool]\ninfinitic = 5") == "infinitic (pyproject.toml, [tool.infinitic]) is not a table"
 
 
 def test_a_broken_file_is_refused_with_what_is_wrong(refusal):

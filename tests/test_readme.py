@@ -71,9 +71,7 @@ def blocks_of(text):
 
 
 BLOCKS = blocks_of(README.read_text(encoding="utf-8"))
-FILES = {
-    block.about: block.text for block in BLOCKS if block.kind == "python" and block.about.endswith(".py")
-}
+FILES = {block.about: block.text for block in BLOCKS if block.kind == "python" and block.about.endswith(".py")}
 
 
 def line_of(value):
@@ -178,9 +176,7 @@ class Terminal:
 
     def __init__(self, folder):
         self.folder, self.worker = folder, None
-        self.environment = {
-            name: text for name, text in os.environ.items() if not name.startswith("INFINITIC_")
-        }
+        self.environment = {name: text for name, text in os.environ.items() if not name.startswith("INFINITIC_")}
 
     def write(self, files):
         for name, text in files.items():
@@ -323,9 +319,7 @@ class PatientTerminal(Terminal):
 def presentable(text, width=None):
     """*text* with the name of one machine and the ids of one day taken out, folded to *width*."""
     text = re.sub(r"\b([0-9a-f]{8})-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", r"\1-…", text)
-    text = re.sub(
-        r"(?:/[^/\s:]+)+/(?=\w+\.py)", "", re.sub(r"worker \S+:\d+ is", "worker myhost:4242 is", text)
-    )
+    text = re.sub(r"(?:/[^/\s:]+)+/(?=\w+\.py)", "", re.sub(r"worker \S+:\d+ is", "worker myhost:4242 is", text))
     lines = [line.rstrip() for line in text.rstrip().splitlines()]
     if width:
         lines = [part for line in lines for part in wrap(line, width, break_on_hyphens=False)]

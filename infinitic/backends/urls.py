@@ -134,9 +134,7 @@ def _check_present(url: str) -> None:
     if scheme in ABSENT:
         name = (TRANSPORTS | STORAGES)[scheme]
         present = " or ".join(f"{scheme}://" for scheme in sorted(EMBEDDED, reverse=True))
-        raise ConfigurationError(
-            f"{shown(url)} names {name}, which this release cannot use yet", f"Use {present}."
-        )
+        raise ConfigurationError(f"{shown(url)} names {name}, which this release cannot use yet", f"Use {present}.")
 
 
 def _open_sqlite(config: Config, role: Role, clock: Clock) -> Backend:

@@ -11,7 +11,7 @@ import click
 from infinitic.cli import remote
 from infinitic.cli.completing import complete_id
 from infinitic.cli.console import output
-from infinitic.cli.settings import Settings, as_json, everywhere, open_client
+from infinitic.cli.settings import Settings, as_json, everywhere, open_client, when_known
 from infinitic.cli.values import arguments, duration, naming, parsed, put_answer
 from infinitic.client import Client
 from infinitic.errors import DecodeError
@@ -23,11 +23,7 @@ PATIENCE = "10s"
 
 
 def _timeout(default: str | None) -> Callable[[F], F]:
-    said = (
-        f"How long to wait for the answer at most; {default} unless given."
-        if default
-        else "How long to wait."
-    )
+    said = f"How long to wait for the answer at most; {default} unless given." if default else "How long to wait."
     return click.option("--timeout", type=duration, default=default, help=said)
 
 
@@ -35,9 +31,7 @@ def _timeout(default: str | None) -> Callable[[F], F]:
 @click.argument("workflow_id", metavar="ID", shell_complete=complete_id)
 @click.argument("method")
 @click.argument("given", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--args", metavar="JSON", help="Arguments as one JSON object, @FILE, or - for the standard input."
-)
+@click.option("--args", metavar="JSON", help="Arguments as one JSON object, @FILE, or - for the standard input.")
 @click.option("--query", is_flag=True, help="METHOD is a query: it reads, and nothing is recorded.")
 @click.option("--workflow", help="The workflow's name: needed where no storage is configured.")
 @_timeout(None)
@@ -65,7 +59,7 @@ def call(
     """
     named = arguments(args, given)
     with open_client(settings) as client:
-        name = workflow or client.get(workflow_id).workflow
+        name = workflow or when_known(lambda: client.get(workflow_id)).workflow
         try:
             answer = _asked(client, name, workflow_id, method, named, query, timeout)
         except DecodeError as error:
@@ -109,7 +103,7 @@ def signal(settings: Settings, workflow_id: str, channel: str, value: str, timeo
     with naming("CHANNEL"):
         send = remote.signal(workflow_id, channel, parsed(value))
     with open_client(settings) as client:
-        client.get(workflow_id)
+        when_known(lambda: client.get(workflow_id))
         client.run(send, timeout=timeout)
     output().print(f"{workflow_id} has the signal", soft_wrap=True)
 
@@ -129,7 +123,7 @@ def cancel(settings: Settings, workflow_id: str, timeout: timedelta) -> None:
       infinitic cancel trip-42
     """
     with open_client(settings) as client:
-        client.get(workflow_id).cancel(timeout=timeout)
+        when_known(lambda: client.get(workflow_id)).cancel(timeout=timeout)
     output().print(f"{workflow_id} is being cancelled", soft_wrap=True)
 
 
@@ -148,5 +142,5 @@ def retry(settings: Settings, workflow_id: str, timeout: timedelta) -> None:
       infinitic retry trip-42
     """
     with open_client(settings) as client:
-        client.get(workflow_id).retry(timeout=timeout)
+        when_known(lambda: client.get(workflow_id)).retry(timeout=timeout)
     output().print(f"{workflow_id} goes on", soft_wrap=True)

@@ -64,9 +64,7 @@ def _attributes(node: Any) -> dict[str, Any]:
 
 def _fields(facts: dict[str, Any]) -> dict[str, Any]:
     """By name, without what is empty or not there."""
-    found = {
-        name: _field(name, one) for name, one in facts.items() if one not in (None, "", 0, False, (), {})
-    }
+    found = {name: _field(name, one) for name, one in facts.items() if one not in (None, "", 0, False, (), {})}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -76,6 +76,4 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, InfiniticError | TimeoutError):
         return str(error)
     name = type(error).__name__
-    return (
-        f"{name}: {error}. This is a bug in Infinitic for Python: please report it with what --debug shows."
-    )
+    return f"{name}: {error}. This is a bug in Infinitic for Python: please report it with what --debug shows."

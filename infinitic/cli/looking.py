@@ -14,7 +14,15 @@ from infinitic.cli import words
 from infinitic.cli.completing import complete_id
 from infinitic.cli.console import put, put_json, say
 from infinitic.cli.data import record_data, story_data
-from infinitic.cli.settings import Settings, UnknownId, as_json, everywhere, near_ids, open_storage
+from infinitic.cli.settings import (
+    Settings,
+    UnknownId,
+    as_json,
+    everywhere,
+    near_ids,
+    open_storage,
+    when_known,
+)
 from infinitic.cli.showing import STATUS_STYLES, shown
 from infinitic.cli.values import since as instant_since
 from infinitic.errors import UnknownWorkflow
@@ -127,7 +135,15 @@ def show(settings: Settings, workflow_id: str, everything: bool) -> None:
 
 def read_story(storage: Storage, workflow_id: str) -> Story:
     """The story of the current run of an instance. Raises `UnknownWorkflow`, which suggests near ids."""
+    try:
+        record = when_known(lambda: _record(storage, workflow_id))
+    except UnknownWorkflow as error:
+        raise UnknownId(error, near_ids(storage, workflow_id)) from None
+    return tell(record, [decode_turn(row.body) for row in storage.history(workflow_id, record.run)])
+
+
+def _record(storage: Storage, workflow_id: str) -> StateRecord:
     [record] = storage.records([workflow_id])
     if record is None:
-        raise UnknownId(UnknownWorkflow("", workflow_id), near_ids(storage, workflow_id))
-    return tell(record, [decode_turn(row.body) for row in storage.history(workflow_id, record.run)])
+        raise UnknownWorkflow("", workflow_id)
+    return record

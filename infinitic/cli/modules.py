@@ -104,9 +104,7 @@ def definitions(values: Iterable[Any]) -> Found:
     unique = list({id(value): value for value in values}.values())
     services = [value for value in unique if _is_service(value)]
     kept = [value for value in services if not any(_replaces(other, value) for other in services)]
-    contracts: list[type[Service]] = [
-        value for value in kept if isinstance(value, type) and _is_contract(value)
-    ]
+    contracts: list[type[Service]] = [value for value in kept if isinstance(value, type) and _is_contract(value)]
     return Found(
         workflows=tuple(value for value in unique if _is_workflow(value)),
         services=tuple(value for value in kept if value not in contracts),

@@ -24,9 +24,9 @@ def start(workflow: str, method: str, arguments: Mapping[str, Any]) -> Call[Any]
     if not method:
         made: WorkflowFunction[..., Any, Any] = WorkflowFunction(_taking(arguments), name=workflow)
         return made(**arguments)
-    call: Call[Any] = getattr(
-        _class(workflow, method, Method(_taking(["self", *arguments]), name=method)), method
-    )(**arguments)
+    call: Call[Any] = getattr(_class(workflow, method, Method(_taking(["self", *arguments]), name=method)), method)(
+        **arguments
+    )
     return call
 
 
@@ -49,9 +49,7 @@ def signal(workflow_id: str, channel: str, value: Any) -> Call[None]:
     return Channel[Any](name=channel).by_id(workflow_id).send(value)
 
 
-def _class(
-    workflow: str, attribute: str, member: Method[..., Any, Any] | QueryMethod[..., Any]
-) -> type[Workflow]:
+def _class(workflow: str, attribute: str, member: Method[..., Any, Any] | QueryMethod[..., Any]) -> type[Workflow]:
     return new_class("Remote", (Workflow,), {"name": workflow}, lambda body: body.update({attribute: member}))
 
 

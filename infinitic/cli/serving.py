@@ -19,9 +19,7 @@ from infinitic.worker import Worker
 
 @click.command()
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
-@click.option(
-    "--concurrency", type=click.IntRange(min=1), help="How many tasks run at once; 16 unless configured."
-)
+@click.option("--concurrency", type=click.IntRange(min=1), help="How many tasks run at once; 16 unless configured.")
 @click.option("--name", help="The worker's name in histories; host and process id without it.")
 @click.option("-v", "--verbose", count=True, help="Say more: -v what happens, -vv everything.")
 @everywhere(hidden=True)
@@ -61,9 +59,7 @@ def _introduce(made: Worker, found: Found, settings: Settings) -> None:
     place = shown(config.transport)
     if config.storage not in (None, config.transport):
         place += f" and {shown(str(config.storage))}"
-    console.print(
-        Text.assemble(("infinitic ", "bold"), (__version__, "bold"), f" on {place}"), soft_wrap=True
-    )
+    console.print(Text.assemble(("infinitic ", "bold"), (__version__, "bold"), f" on {place}"), soft_wrap=True)
     for what, names in (
         ("workflows", _workflows(made)),
         ("services", _services(made)),
@@ -72,9 +68,7 @@ def _introduce(made: Worker, found: Found, settings: Settings) -> None:
         listed = ", ".join(names)
         if listed:
             console.print(Text.assemble((f"  {what:<10}", "dim"), listed), soft_wrap=True)
-    console.print(
-        f"worker {made.name} is at work; Ctrl-C lets running tasks finish, and stops it", soft_wrap=True
-    )
+    console.print(f"worker {made.name} is at work; Ctrl-C lets running tasks finish, and stops it", soft_wrap=True)
 
 
 def _workflows(made: Worker) -> Iterable[str]:

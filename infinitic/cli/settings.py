@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -20,6 +21,9 @@ from infinitic.storages import Storage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+T = TypeVar("T")
+
+PATIENCE, LOOK_AGAIN = 1.0, 0.02
 NEAR = 3
 LOOKED_AT = 500
 
@@ -47,8 +51,9 @@ class UnknownId(UnknownWorkflow):
         self.near = near
 
     def __str__(self) -> str:
-        hint = f"Did you mean {' or '.join(self.near)}?" if self.near else "See infinitic list."
-        return f"{super().__str__()}. {hint}"
+        if self.near:
+            return f"{super().__str__()}. Did you mean {' or '.join(self.near)}?"
+        return f"{super().__str__()}. One that was started just now is there once a worker has taken it up."
 
 
 # ------------------------------------------------------------------------------------------------ options
@@ -63,12 +68,8 @@ def everywhere(*, hidden: bool) -> Callable[[F], F]:
     """The options of `Settings`, as the program and each command take them."""
     kept: dict[str, Any] = {"expose_value": False, "callback": _keep, "hidden": hidden}
     options = (
-        click.option(
-            "--url", metavar="URL", help="Transport and storage in one, as in sqlite:///trips.db.", **kept
-        ),
-        click.option(
-            "--transport", metavar="URL", help="What moves messages, as in pulsar://host:6650.", **kept
-        ),
+        click.option("--url", metavar="URL", help="Transport and storage in one, as in sqlite:///trips.db.", **kept),
+        click.option("--transport", metavar="URL", help="What moves messages, as in pulsar://host:6650.", **kept),
         click.option("--storage", metavar="URL", help="What keeps workflows, as in redis://host.", **kept),
         click.option("--debug", is_flag=True, help="Show tracebacks and the log.", **kept),
     )
@@ -129,6 +130,21 @@ def _refuse_absent(config: Config) -> None:
                 f"There is no database {path}",
                 "Start a worker or a workflow first, or name another by --url.",
             )
+
+
+def when_known(find: Callable[[], T]) -> T:
+    """What *find* finds: one that was started a moment ago may be on its way to a worker still.
+
+    Raises `UnknownWorkflow` when it is not there within a second.
+    """
+    last = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return find()
+        except UnknownWorkflow:
+            if time.monotonic() > last:
+                raise
+        time.sleep(LOOK_AGAIN)
 
 
 def near_ids(storage: Storage, workflow_id: str) -> list[str]:

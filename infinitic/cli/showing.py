@@ -113,9 +113,7 @@ def _grow_folded(tree: Tree, nodes: Sequence[Node], now: int) -> None:
 def _end(tree: Tree, method: Method) -> None:
     took = words.duration(method.ended - method.started) if method.ended else ""
     if method.error is not None:
-        end = tree.add(
-            _line(BROKEN, words.error(method.error), f"after {took}" if took else "", style="bold red")
-        )
+        end = tree.add(_line(BROKEN, words.error(method.error), f"after {took}" if took else "", style="bold red"))
         _trace(end, method.error)
     elif method.status == COMPLETED:
         tree.add(_line(DONE, f"returned {words.value(method.value, 200)}", f"after {took}" if took else ""))
@@ -242,9 +240,7 @@ def _detail(step: Step, now: int) -> Iterable[str]:
     if step.status in ("completed", "failed", "timed_out"):
         yield words.duration(step.duration) if not step.instant else ""
     else:
-        yield {"withdrawn": "no longer wanted", "voided": "taken back by the retry"}.get(
-            step.status, "cancelled"
-        )
+        yield {"withdrawn": "no longer wanted", "voided": "taken back by the retry"}.get(step.status, "cancelled")
     if step.late:
         yield "after the run had ended"
 

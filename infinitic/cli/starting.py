@@ -11,7 +11,7 @@ import click
 from infinitic.cli import remote
 from infinitic.cli.completing import complete_id
 from infinitic.cli.console import output, put_json, say
-from infinitic.cli.settings import Settings, as_json, everywhere, open_client
+from infinitic.cli.settings import Settings, as_json, everywhere, open_client, when_known
 from infinitic.cli.values import arguments, duration, naming, pairs, put_answer
 from infinitic.client import Client
 from infinitic.client.calls import IF_EXISTS
@@ -21,13 +21,9 @@ from infinitic.client.calls import IF_EXISTS
 @click.argument("workflow")
 @click.argument("given", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--id", "workflow_id", metavar="ID", help="The workflow id; a new one without it.")
-@click.option(
-    "--args", metavar="JSON", help="Arguments as one JSON object, @FILE, or - for the standard input."
-)
+@click.option("--args", metavar="JSON", help="Arguments as one JSON object, @FILE, or - for the standard input.")
 @click.option("--tag", "tags", multiple=True, help="A tag to find it by; may be given several times.")
-@click.option(
-    "--meta", multiple=True, metavar="KEY=VALUE", callback=pairs, help="What comes along with the run."
-)
+@click.option("--meta", multiple=True, metavar="KEY=VALUE", callback=pairs, help="What comes along with the run.")
 @click.option("--if-exists", type=click.Choice(IF_EXISTS), default="attach", help="When the id is taken.")
 @click.option("--wait", is_flag=True, help="Wait for the result, and print it.")
 @click.option("--timeout", type=duration, help="How long to wait at most, as in 30s or 5m.")
@@ -76,9 +72,7 @@ def _put_id(workflow_id: str, workflow: str, settings: Settings) -> None:
         put_json(json.dumps({"id": workflow_id, "workflow": workflow}, ensure_ascii=False))
         return
     output().print(workflow_id, soft_wrap=True)
-    say(
-        f"infinitic result {workflow_id} waits for its result, infinitic show {workflow_id} tells how it goes"
-    )
+    say(f"infinitic result {workflow_id} waits for its result, infinitic show {workflow_id} tells how it goes")
 
 
 @click.command()
@@ -101,5 +95,6 @@ def result(settings: Settings, workflow_id: str, timeout: timedelta | None, work
 
 
 def _result(client: Client, workflow_id: str, workflow: str | None, timeout: timedelta | None) -> Any:
-    handle = client.get(workflow_id) if workflow is None else client.get(workflow_id, workflow)
-    return handle.result(timeout)
+    if workflow is not None:
+        return client.get(workflow_id, workflow).result(timeout)
+    return when_known(lambda: client.get(workflow_id)).result(timeout)

@@ -152,9 +152,7 @@ def too_long(
 def _waits_for(record: StateRecord | None, awaited: Awaited) -> str:
     """What an instance is known to wait for, as the end of a sentence; "" when nothing is known."""
     if record is None:
-        return (
-            f"no worker has taken it up yet: does one run that serves {awaited.workflow or 'its workflow'}?"
-        )
+        return f"no worker has taken it up yet: does one run that serves {awaited.workflow or 'its workflow'}?"
     if record.reason:
         return f"it is {record.status}: {record.reason}"
     if not record.waits:

@@ -187,9 +187,7 @@ class Writer:
         return Raw(data)
 
     def _about(self, event: Event, workflow: str, workflow_id: str, label: str) -> Request:
-        return Request(
-            self._event(event, workflow, workflow_id), workflow, workflow_id, label, event.id, event.id
-        )
+        return Request(self._event(event, workflow, workflow_id), workflow, workflow_id, label, event.id, event.id)
 
     def _event(self, event: Event, workflow: str, workflow_id: str) -> Outgoing:
         sent = {"reply_to": getattr(event, "reply_to", ""), "at": self.clock(), "sender": self.client_id}
@@ -226,9 +224,7 @@ def _the_id(call: Call[Any], given: Given) -> str | None:
     """The id that the call's options or `start` say."""
     of_call = call.given.id
     if None not in (of_call, given.id) and of_call != given.id:
-        raise ValueError(
-            f"{call.label} has the id {of_call!r} by its options, and {given.id!r} by id=: give one"
-        )
+        raise ValueError(f"{call.label} has the id {of_call!r} by its options, and {given.id!r} by id=: give one")
     return given.id if of_call is None else of_call
 
 
@@ -292,8 +288,7 @@ def _advice(call: object, method: str) -> str:
 def _workflow_around(call: TaskCall[Any]) -> str:
     definition = call.definition
     names = ", ".join(
-        f"{one.name}={one.name}" if one.kind is one.KEYWORD_ONLY else one.name
-        for one in definition.parameters
+        f"{one.name}={one.name}" if one.kind is one.KEYWORD_ONLY else one.name for one in definition.parameters
     )
     parameters = definition.signature.partition("(")[2].rpartition(")")[0]
     result = inspect.signature(definition.fn).return_annotation

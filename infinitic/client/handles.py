@@ -24,9 +24,7 @@ class Handle(Generic[R_co]):
     Made by `client.start` and `client.get`. It needs no closing, and may be used from several threads.
     """
 
-    def __init__(
-        self, session: Session, awaited: Awaited, decode: Decode | None, *, is_signal: bool = False
-    ) -> None:
+    def __init__(self, session: Session, awaited: Awaited, decode: Decode | None, *, is_signal: bool = False) -> None:
         self._session, self._awaited, self._decode, self._is_signal = session, awaited, decode, is_signal
 
     @property
@@ -115,9 +113,7 @@ class Handle(Generic[R_co]):
 
     def _cancellation(self) -> Request:
         if self._is_signal:
-            raise TypeError(
-                "a signal that was sent cannot be taken back: handle.cancel() is for runs and calls"
-            )
+            raise TypeError("a signal that was sent cannot be taken back: handle.cancel() is for runs and calls")
         return self._session.writer.cancel(self.workflow, self.id, self.call_id, self._awaited.label)
 
     def _retry(self) -> Request:

@@ -95,9 +95,7 @@ class Session:
         request = self.writer.start(call, given)
         self._started.put(request.workflow_id, request.workflow)
         certain = given.if_exists != "attach"
-        awaited = _awaited(
-            request, run=request.run if certain else "", start_id="" if certain else request.answer_id
-        )
+        awaited = _awaited(request, run=request.run if certain else "", start_id="" if certain else request.answer_id)
         awaited.former = self.waits.known_runs(request.workflow_id) if certain else frozenset()
         return request, self.waits.expect(awaited)
 
@@ -108,9 +106,7 @@ class Session:
 
     def expect_answer(self, request: Request) -> Awaited:
         """The answer to the message itself, listened for from now on; it is asked for by sending it again."""
-        return self.waits.expect(
-            _awaited(request, call_id=request.answer_id, again=repeat_of(request.outgoing))
-        )
+        return self.waits.expect(_awaited(request, call_id=request.answer_id, again=repeat_of(request.outgoing)))
 
     def request(self, call: Send | Query[Any]) -> Request:
         """What is to be sent for what `run` has answered at once."""
@@ -163,9 +159,7 @@ class Session:
                 reply = outcome(record, awaited)
                 if reply is not None:
                     return reply
-        raise TimeoutError(
-            too_long(awaited, seconds, record, known=self.storage is not None, trouble=trouble)
-        )
+        raise TimeoutError(too_long(awaited, seconds, record, known=self.storage is not None, trouble=trouble))
 
     # --- names ---
 
@@ -254,9 +248,7 @@ def _instant(since: Any) -> int:
     if not isinstance(since, datetime):
         raise TypeError(f"since= takes a datetime, not {since!r}")
     if since.utcoffset() is None:
-        raise ValueError(
-            f"since={since!r} is naive: say which time zone is meant, as in since.replace(tzinfo=UTC)"
-        )
+        raise ValueError(f"since={since!r} is naive: say which time zone is meant, as in since.replace(tzinfo=UTC)")
     return from_datetime(since)
 
 

@@ -166,9 +166,7 @@ class Waits:
         except Exception as error:
             if what not in self._troubles and not self._closed:
                 unexpected = not isinstance(error, InfiniticError)
-                _logger.warning(
-                    "cannot %s for what is waited for just now: %s", what, error, exc_info=unexpected
-                )
+                _logger.warning("cannot %s for what is waited for just now: %s", what, error, exc_info=unexpected)
             self._troubles = self._troubles | {what: error}
         else:
             self._troubles = {other: error for other, error in self._troubles.items() if other != what}

@@ -85,9 +85,7 @@ def _described(instance: Instance, name: str, arguments: Raw) -> tuple[Definitio
     """The method's definition and the decoded arguments. Raises `DecodeError` when there is no such method."""
     definition = instance.program.member(name)
     if definition is None or definition.kind == "query":
-        raise DecodeError(
-            f"{instance.program.name} has no method {name!r} {instance.program.known('method')}"
-        )
+        raise DecodeError(f"{instance.program.name} has no method {name!r} {instance.program.known('method')}")
     signature = instance.surroundings.signatures[definition]
     try:
         return definition, signature.decode_arguments(arguments)
@@ -259,9 +257,7 @@ def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
         return False
     if instance.ended:
         return _finished(instance)
-    methods = [
-        one for one in instance.methods.values() if not one.cancelling and event.call_id in ("", one.call_id)
-    ]
+    methods = [one for one in instance.methods.values() if not one.cancelling and event.call_id in ("", one.call_id)]
     if not methods:
         return False
     remember(instance, event.id)
@@ -271,6 +267,12 @@ def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
         if branch.method in methods:
             cancel_branch(instance, branch)
     return True
+
+
+def cancels_already(instance: Instance, event: events.CancelRequested) -> bool:
+    """Whether what the event asks for is under way."""
+    methods = [one for one in instance.methods.values() if event.call_id in ("", one.call_id)]
+    return bool(methods) and all(one.cancelling for one in methods)
 
 
 def take_answer(instance: Instance, event: events.Answered) -> Result:

@@ -42,9 +42,7 @@ KINDS: dict[type, Kind] = {
     ),
     history.ReceiveIssued: Kind(attrgetter("channel", "signal"), NOTHING, "{0.channel}.receive()".format),
     history.InlineIssued: Kind(attrgetter("name"), NOTHING, "inline({0.name})".format),
-    history.ContinueIssued: Kind(
-        attrgetter("workflow", "method"), ARGUMENTS, "continue_as_new {0.workflow}".format
-    ),
+    history.ContinueIssued: Kind(attrgetter("workflow", "method"), ARGUMENTS, "continue_as_new {0.workflow}".format),
 }
 
 
@@ -91,17 +89,13 @@ def check_all_taken(instance: Instance) -> None:
         raise diverged(instance, likely, missing.position, missing, "nothing more")
 
 
-def diverged(
-    instance: Instance, branch: Branch | None, position: str, issued: Any, replayed: str
-) -> Diverged:
+def diverged(instance: Instance, branch: Branch | None, position: str, issued: Any, replayed: str) -> Diverged:
     """The error for history saying *issued* (None: nothing) where the code now does what *replayed* says."""
     recorded = "nothing more" if issued is None else shown(issued)
     if issued is not None and issued.position != position:
         recorded += f" at {issued.position}"
     place = place_of(instance, branch)
-    instance.divergence = Diverged(
-        NonDeterminismError(instance.workflow_id, position, recorded, replayed, *place)
-    )
+    instance.divergence = Diverged(NonDeterminismError(instance.workflow_id, position, recorded, replayed, *place))
     return instance.divergence
 
 

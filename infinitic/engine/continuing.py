@@ -22,12 +22,7 @@ def continue_as_new(instance: Instance, branch: Branch, command: ContinueAsNew) 
     Raises `ProtocolError` where a run cannot be continued.
     """
     call = command.call
-    if (
-        len(instance.methods) > 1
-        or branch.method.branch is not branch
-        or branch.method.ordinal
-        or branch.held
-    ):
+    if len(instance.methods) > 1 or branch.method.branch is not branch or branch.method.ordinal or branch.held:
         raise ProtocolError(
             "continue_as_new() works in the run's first method only, outside spawned branches, "
             "and when no other method and no cleanup runs: wait for them first."

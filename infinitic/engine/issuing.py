@@ -124,9 +124,7 @@ def start_options(given: Options) -> dict[str, Any]:
 
 def retry_fields(retry: Retry) -> dict[str, Any]:
     """A retry policy as JSON holds it, error classes by name."""
-    fields = {
-        name: getattr(retry, name) for name in ("max_attempts", "initial", "factor", "maximum", "jitter")
-    }
+    fields = {name: getattr(retry, name) for name in ("max_attempts", "initial", "factor", "maximum", "jitter")}
     for name in ("retry_on", "never_on"):
         fields[name] = [f"{one.__module__}:{one.__qualname__}" for one in getattr(retry, name)]
     return fields
@@ -190,9 +188,7 @@ def issue_send(instance: Instance, branch: Branch, send: Send) -> Slot:
     """Send a signal to an instance; done as soon as it is recorded."""
     channel = send.definition
     value, failure = payload(instance, send.arguments, instance.surroundings.codec.decoder(channel.type))
-    asked = history.SignalIssued(
-        branch.place(), channel.owner, send.workflow_id, channel.name, value, failure
-    )
+    asked = history.SignalIssued(branch.place(), channel.owner, send.workflow_id, channel.name, value, failure)
     issued = record(instance, branch, send, asked, channel.type)
     slot = Slot(issued.position, instance.at)
     return failed(instance, slot, issued.failure) if issued.failure else completed(instance, slot)
@@ -206,9 +202,7 @@ def issue_receive(instance: Instance, branch: Branch, receive: Receive[Any]) -> 
     signal = mailbox.pop(0) if mailbox else None
     value, error = decoded(decode, signal.value) if signal is not None else (None, None)
     failure = error_value(error) if error is not None else None
-    asked = history.ReceiveIssued(
-        branch.place(), channel.name, signal.id if signal is not None else "", failure
-    )
+    asked = history.ReceiveIssued(branch.place(), channel.name, signal.id if signal is not None else "", failure)
     issued = record(instance, branch, receive, asked)
     slot = ReceiveSlot(issued.position, instance.at, channel=channel.name, decode=decode)
     if issued.failure is not None:

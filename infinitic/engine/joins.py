@@ -42,9 +42,7 @@ def first(join: JoinSlot, index: int) -> bool:
 def race(join: JoinSlot, index: int) -> bool:
     """The first to settle, by name."""
     item = join.items[index]
-    return (
-        _completes(join, (join.names[index], item.value)) if item.status == COMPLETED else _fails(join, item)
-    )
+    return _completes(join, (join.names[index], item.value)) if item.status == COMPLETED else _fails(join, item)
 
 
 def settle(join: JoinSlot, index: int) -> bool:

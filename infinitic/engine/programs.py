@@ -14,9 +14,7 @@ class Program:
 
     __slots__ = ("channels", "definition", "fingerprint", "members", "name", "version")
 
-    def __init__(
-        self, definition: WorkflowFunction[..., Any, Any] | type[Workflow], fingerprint: str = ""
-    ) -> None:
+    def __init__(self, definition: WorkflowFunction[..., Any, Any] | type[Workflow], fingerprint: str = "") -> None:
         self.definition = definition
         self.fingerprint = fingerprint
         self.members: dict[str, Definition] = {}

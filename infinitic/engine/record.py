@@ -60,11 +60,7 @@ def wait(instance: Instance, slot: Slot) -> Wait:
         name=slot.label,
         since=slot.since,
         attempt=slot.attempt if isinstance(slot, TaskSlot) else 0,
-        next_at=slot.next_at
-        if isinstance(slot, TaskSlot)
-        else slot.issued.due
-        if isinstance(slot, TimerSlot)
-        else 0,
+        next_at=slot.next_at if isinstance(slot, TaskSlot) else slot.issued.due if isinstance(slot, TimerSlot) else 0,
         error=_without_cause(last) if last is not None else None,
         stack=_stack(instance, slot),
         workflow_id=slot.issued.workflow_id if isinstance(slot, RemoteSlot) else "",

@@ -147,9 +147,7 @@ def issue(instance: Instance, branch: Branch, command: Any) -> Slot:
 def spawn(instance: Instance, branch: Branch, flow: Any) -> Branch:
     """Run a generator or coroutine beside *branch*, at once until it waits."""
     if not is_fresh(flow):
-        raise ProtocolError(
-            f"{flow!r} runs already or is over: call its function once more for another branch."
-        )
+        raise ProtocolError(f"{flow!r} runs already or is over: call its function once more for another branch.")
     child = _child(instance, branch, flow)
     child.shielded = branch.shielded
     run(instance, child, None, None)

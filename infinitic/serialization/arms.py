@@ -131,9 +131,7 @@ def _shape(kind: Any, record: Record, made: Made) -> Any:
         for field in record.given:
             if field.required and field.key not in data:
                 raise ValueError(f"Object missing required field `{field.key}`")
-        return record.make(
-            {field.name: _field(data, field.key, hints) for field in record.given if field.key in data}
-        )
+        return record.make({field.name: _field(data, field.key, hints) for field in record.given if field.key in data})
 
     marker.build = build
     return marker

@@ -33,10 +33,9 @@ def error_value(error: BaseException, *, stack: tuple[Frame, ...] = (), depth: i
 
     *stack* replaces the frames of its traceback. What JSON cannot hold of its fields comes as its repr.
     """
-    if isinstance(error, RemoteError):
-        described = error.type, error.message  # so that a third process may know the class again
-    else:
-        described = _type(type(error)), _message(error)
+    # what stands in for a class is described as that class, so that a third process may know it again
+    stood = error if isinstance(error, RemoteError) else None
+    described = (stood.type, stood.message) if stood is not None else (_type(type(error)), _message(error))
     cause = _cause(error) if depth > 0 else None
     fields, args = _facts(error, cause, depth)
     return ErrorValue(
@@ -219,9 +218,7 @@ def _module(name: str) -> ModuleType | None:
     return sys.modules.get("__main__" if name == _main() else name)
 
 
-def _made(
-    kind: type[BaseException], args: tuple[Any, ...], message: str, fields: dict[str, Any]
-) -> BaseException:
+def _made(kind: type[BaseException], args: tuple[Any, ...], message: str, fields: dict[str, Any]) -> BaseException:
     if issubclass(kind, BaseExceptionGroup):
         error: BaseException = kind.__new__(kind, message, fields.pop("exceptions"))
     elif vars(builtins).get(kind.__name__) is kind:

@@ -66,9 +66,7 @@ class PickleCodec:
         try:
             return pickle.loads(wrapped.data)
         except Exception as error:
-            raise DecodeError(
-                f"a pickled value cannot be restored here: {type(error).__name__}: {error}"
-            ) from error
+            raise DecodeError(f"a pickled value cannot be restored here: {type(error).__name__}: {error}") from error
 
     def _trusted(self, data: Data) -> Wrapped:
         try:
@@ -79,9 +77,7 @@ class PickleCodec:
             raise UntrustedPayload("a pickled payload is not signed")
         if wrapped.key not in self._keys:
             known = ", ".join(sorted(self._keys))
-            raise UntrustedPayload(
-                f"a pickled payload is signed by the unknown key {wrapped.key!r} (known: {known})"
-            )
+            raise UntrustedPayload(f"a pickled payload is signed by the unknown key {wrapped.key!r} (known: {known})")
         if not hmac.compare_digest(self._signature(wrapped).encode(), wrapped.signature.encode()):
             raise UntrustedPayload(f"a pickled payload has a wrong signature of the key {wrapped.key!r}")
         return wrapped

@@ -118,9 +118,7 @@ def codec_of(data: Data) -> str:
 
 def needs_codec(data: Data) -> DecodeError:
     """The error for a payload that was wrapped by a codec which is not configured here."""
-    return DecodeError(
-        f"the value was written with the codec {codec_of(data)!r}, which is not enabled here: enable it"
-    )
+    return DecodeError(f"the value was written with the codec {codec_of(data)!r}, which is not enabled here: enable it")
 
 
 def as_decode_error(error: BaseException, data: Data | None = None) -> DecodeError:

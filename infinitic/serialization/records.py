@@ -123,8 +123,7 @@ def _of_struct(kind: Any, hints: dict[str, Any]) -> list[Field]:
     config = kind.__struct_config__
     tag = [] if config.tag is None else [Field(config.tag_field, "", Literal[config.tag])]
     return tag + [
-        Field(one.encode_name, one.name, hints[one.name], one.required)
-        for one in msgspec.structs.fields(kind)
+        Field(one.encode_name, one.name, hints[one.name], one.required) for one in msgspec.structs.fields(kind)
     ]
 
 

@@ -52,9 +52,7 @@ class SqliteFile:
     shares the file calls `share` first and `close` in the end: the last one out closes it.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, durability: str = "full", clock: Clock = system_clock
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, durability: str = "full", clock: Clock = system_clock) -> None:
         if durability not in DURABILITIES:
             raise ConfigurationError(f"durability is '{durability}'", "It can be 'full' or 'normal'.")
         trouble.refuse_platform(sys.platform, sqlite3.sqlite_version_info)
@@ -194,9 +192,7 @@ class SqliteFile:
             return
         with self._explaining():
             # read-only, so that closing it cannot checkpoint outside the turnstile
-            db = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None
-            )
+            db = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None)
             try:
                 self._version(db)
             finally:
@@ -225,9 +221,7 @@ class SqliteFile:
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             hint = "A file on a local disk is needed, which no other program has open."
-            raise StorageError(
-                f"{self.path} cannot be switched to SQLite's write-ahead log (it stays '{mode}')", hint
-            )
+            raise StorageError(f"{self.path} cannot be switched to SQLite's write-ahead log (it stays '{mode}')", hint)
         if version == len(MIGRATIONS):
             return
         db.execute("BEGIN IMMEDIATE")
@@ -336,7 +330,5 @@ def _after_fork() -> None:
         file.leave_to_parent()
 
 
-if hasattr(
-    os, "register_at_fork"
-):  # else a child would keep its killed parent's locks for as long as it lives
+if hasattr(os, "register_at_fork"):  # else a child would keep its killed parent's locks for as long as it lives
     os.register_at_fork(after_in_child=_after_fork)

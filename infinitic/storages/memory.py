@@ -109,10 +109,7 @@ class Instance:
         first = runs.index(self.mark.run) if self.mark.run in self.runs else -1
         former = [run for run in runs[max(first, 0) :] if run != self.version.run]
         return tuple(
-            turn
-            for run in former
-            for turn in self.runs[run]
-            if run != self.mark.run or turn.number >= self.mark.turns
+            turn for run in former for turn in self.runs[run] if run != self.mark.run or turn.number >= self.mark.turns
         )
 
 
@@ -215,9 +212,7 @@ class MemoryStorage:
                 for row in instance.timers.values()
                 if row.workflow in names and row.due <= now + ahead and _is_free(row, now)
             )
-            first = heapq.nsmallest(
-                limit, free, key=lambda row: (row.due, row.workflow_id, row.run, row.position)
-            )
+            first = heapq.nsmallest(limit, free, key=lambda row: (row.due, row.workflow_id, row.run, row.position))
             return Due(now, tuple(self._claim(row, max(now, row.due) + lease) for row in first))
 
     def _claim(self, row: TimerRow, until: int) -> TimerRow:
@@ -248,9 +243,7 @@ class MemoryStorage:
 def _created(append: Append) -> Instance:
     if append.record is None:
         raise Bug(f"{append.workflow_id} was to be created without a state record")
-    return Instance(
-        append.workflow, append.workflow_id, append.version, append.mark, append.token, append.record
-    )
+    return Instance(append.workflow, append.workflow_id, append.version, append.mark, append.token, append.record)
 
 
 def _check_numbers(append: Append, runs: Mapping[str, Sequence[TurnRow]]) -> None:
@@ -258,9 +251,7 @@ def _check_numbers(append: Append, runs: Mapping[str, Sequence[TurnRow]]) -> Non
     counts = {run: len(turns) for run, turns in runs.items()}
     for turn in append.turns:
         if turn.number != counts.get(turn.run, 0):
-            raise Bug(
-                f"{append.workflow_id}: turn {turn.number} does not follow {counts.get(turn.run, 0)} turns"
-            )
+            raise Bug(f"{append.workflow_id}: turn {turn.number} does not follow {counts.get(turn.run, 0)} turns")
         counts[turn.run] = turn.number + 1
     if append.version.turns != counts.get(append.version.run, 0):
         raise Bug(f"{append.workflow_id}: {append.version} does not count the turns of its run")
@@ -303,6 +294,4 @@ def _place_of(token: str) -> tuple[int, str] | None:
     try:
         return -int(started), workflow_id
     except ValueError:
-        raise StorageError(
-            f"{token!r} is no place in a list", "Give what the page before had as `after`."
-        ) from None
+        raise StorageError(f"{token!r} is no place in a list", "Give what the page before had as `after`.") from None

@@ -126,17 +126,11 @@ def _failed_attempt(step: Step, event: AttemptFailed, turn: Turn) -> Step:
     next_at = turn.at + event.retry_in if event.retry_in else 0
     attempt = Attempt(event.attempt, how, event.error, event.worker, event.began, event.ended, next_at)
     step = evolve(step, attempts=(*step.attempts, attempt), next_at=next_at)
-    return (
-        step if event.retry_in is not None else evolve(step, status=how, settled=turn.at, error=event.error)
-    )
+    return step if event.retry_in is not None else evolve(step, status=how, settled=turn.at, error=event.error)
 
 
 def left(step: Step) -> Step:
     """What had no answer when the run ended: tasks and children run on unless cancelled, the rest is over."""
     if step.stopped:
         return evolve(step, status="cancelled", settled=step.stopped)
-    return (
-        evolve(step, late=True)
-        if step.kind in ("task", "child", "call")
-        else evolve(step, status="withdrawn")
-    )
+    return evolve(step, late=True) if step.kind in ("task", "child", "call") else evolve(step, status="withdrawn")

@@ -209,9 +209,7 @@ class _Teller:
         first = self.methods[0]
         if first.status == RUNNING:
             status = "timed_out" if end.timed_out else end.status
-            self.methods[0] = evolve(
-                first, status=status, ended=self.at, value=text(end.value), error=end.error
-            )
+            self.methods[0] = evolve(first, status=status, ended=self.at, value=text(end.value), error=end.error)
 
     # --- the whole ---
 

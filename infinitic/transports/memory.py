@@ -157,9 +157,7 @@ class KeyShared(Topic):
         return self.consumers
 
     def release(self, consumer: MemoryConsumer, keys: Iterable[str]) -> Iterable[MemoryConsumer]:
-        lanes = {
-            key: self.lanes[key] for key in keys if key in self.lanes and self.lanes[key].holder is consumer
-        }
+        lanes = {key: self.lanes[key] for key in keys if key in self.lanes and self.lanes[key].holder is consumer}
         held = [order for order, (_, entry) in self.in_hand.items() if entry.key in lanes]
         self.give_back(self.hand_in(consumer, held))
         for lane in lanes.values():
@@ -342,9 +340,7 @@ class MemoryConsumer:
         receipts: dict[str, list[int]] = {}
         for delivery in () if self.closed else deliveries:
             receipts.setdefault(delivery.topic, []).append(delivery.receipt)
-        return [
-            (self.topics[name], self.topics[name].hand_in(self, orders)) for name, orders in receipts.items()
-        ]
+        return [(self.topics[name], self.topics[name].hand_in(self, orders)) for name, orders in receipts.items()]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from infinitic.engine import turns
-from infinitic.engine.arriving import RUN_TIMEOUT, answered_before
+from infinitic.engine.arriving import RUN_TIMEOUT, answered_before, cancels_already
 from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
 from infinitic.engine.outputs import Origin, answer_message
 from infinitic.engine.record import state_record
@@ -65,9 +65,7 @@ class Applier:
         self._storage = storage
         self._now = now
 
-    def change(
-        self, workflow: str, workflow_id: str, held: Held | None, deliveries: Sequence[Delivery]
-    ) -> Change:
+    def change(self, workflow: str, workflow_id: str, held: Held | None, deliveries: Sequence[Delivery]) -> Change:
         """What the *deliveries* for one instance come to; *held* is it where it is in hand already.
 
         A change may settle fewer than all deliveries (its `deliveries` tells): the rest is to be applied again.
@@ -77,9 +75,7 @@ class Applier:
         if held is None:
             stored = self._storage().load(workflow_id)
             if stored is not None:
-                held, problem = held_of(
-                    stored, self._registry.programs.get(stored.workflow), self._surroundings
-                )
+                held, problem = held_of(stored, self._registry.programs.get(stored.workflow), self._surroundings)
         change = Change(held.record.workflow if held and held.record else workflow, workflow_id, held)
         if problem is not None and change.over is None:
             change.problem = str(problem)
@@ -93,9 +89,7 @@ class Applier:
         self._complete(change)
         return change
 
-    def suspended(
-        self, workflow: str, workflow_id: str, deliveries: Sequence[Delivery], problem: str
-    ) -> Change:
+    def suspended(self, workflow: str, workflow_id: str, deliveries: Sequence[Delivery], problem: str) -> Change:
         """The change that suspends an instance for *problem*, its *deliveries* in the inbox."""
         stored = self._storage().load(workflow_id)
         held = Held(None, stored.version, stored.mark, stored.record) if stored is not None else None
@@ -130,9 +124,7 @@ class Applier:
     def _apply(self, change: Change, delivery: Delivery) -> None:
         message = delivery.message
         if message.format > FORMAT + 1:
-            raise Diverged(
-                InfiniticError(f"a message of a newer release (format {message.format}) came for it")
-            )
+            raise Diverged(InfiniticError(f"a message of a newer release (format {message.format}) came for it"))
         if message.kind == "query":
             query(change, delivery)
         elif message.kind == "ask":
@@ -146,7 +138,6 @@ class Applier:
         except msgspec.DecodeError as problem:
             change.dead.append((delivery, f"the payload is no event: {problem}"))
             return
-        run = delivery.message.run
         if AGAIN in delivery.message.headers:
             self._asked_again(change, event)
         elif isinstance(event, Started):
@@ -154,16 +145,16 @@ class Applier:
         elif change.over is not None:
             error = WorkflowFinished(change.workflow, change.workflow_id, change.over.status)
             self._refused(change, event, "finished", error_value(error))
-        elif change.instance is None:
+        elif change.instance is None or delivery.message.workflow != change.workflow:
             self._unknown(change, event)
-        elif run and run != change.instance.run:
-            return  # an answer for another run
-        elif delivery.message.workflow != change.workflow:
-            self._unknown(change, event)
-        elif isinstance(event, Retried):
+        elif delivery.message.run in ("", change.instance.run):  # else it is an answer for another run
+            self._go_on(change, change.instance, event)
+
+    def _go_on(self, change: Change, instance: Instance, event: AnyEvent) -> None:
+        if isinstance(event, Retried):
             self._retry(change, event)
         else:
-            self._advance(change, change.instance, event)
+            self._advance(change, instance, event)
 
     def _advance(self, change: Change, instance: Instance, event: AnyEvent) -> None:
         made = turns.apply(instance, event, self._now())
@@ -271,7 +262,7 @@ class Applier:
         elif change.status not in OPEN:
             finished = WorkflowFinished(change.workflow, change.workflow_id, change.status)
             self._refused(change, event, "finished", error_value(finished))
-        elif isinstance(event, CancelRequested) and instance is not None and instance.cancelling:
+        elif isinstance(event, CancelRequested) and instance is not None and cancels_already(instance, event):
             change.refuse(event.reply_to, event.id, "received", None)
         else:
             text = f"{change.workflow} {change.workflow_id!r} refused it, and the reason was lost on its way"
@@ -341,9 +332,7 @@ class Applier:
         inbox = change.held.version.inbox if change.held is not None else 0
         change.version = Version(instance.run, instance.turns, inbox + bool(change.inbox_removed))
         suspended = (
-            change.held is not None
-            and change.held.record is not None
-            and change.held.record.status == SUSPENDED
+            change.held is not None and change.held.record is not None and change.held.record.status == SUSPENDED
         )
         if change.rows or change.inbox_removed or suspended:
             change.record = state_record(instance, change.starts)

@@ -219,9 +219,7 @@ class Conductor:
             blame = ours if isinstance(error, Exception) else "its code raised what is no Exception"
             problem = f"{type(error).__name__}: {error} ({blame})"
             try:
-                work.change = self.applier.suspended(
-                    work.workflow, work.workflow_id, work.deliveries, problem
-                )
+                work.change = self.applier.suspended(work.workflow, work.workflow_id, work.deliveries, problem)
             except StorageError as trouble:
                 work.trouble = trouble
 
@@ -302,9 +300,7 @@ class Conductor:
         for change in reversed(self.done):
             self.cache.drop(change.workflow_id)
             change.discard()
-            self.pending.extendleft(
-                reversed([one for one in change.deliveries if one.topic])
-            )  # not the inbox's
+            self.pending.extendleft(reversed([one for one in change.deliveries if one.topic]))  # not the inbox's
         self.done = []
         self.todo.clear()
 
@@ -340,9 +336,7 @@ class Conductor:
         held.mark = Mark(change.version.run, change.version.turns)
         if self.backend.marks:
             gone = held.stored_mark
-            held.fired = [
-                one for one in held.fired if one[1] == gone.run and one[0] >= gone.turns
-            ] + change.fired
+            held.fired = [one for one in held.fired if one[1] == gone.run and one[0] >= gone.turns] + change.fired
             if held.mark != held.stored_mark:
                 self.moved.add(change.workflow_id)
 

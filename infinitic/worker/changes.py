@@ -36,9 +36,7 @@ class Change:
         self.held = held
         self.instance: Instance | None = held.instance if held is not None else None
         self.record: StateRecord | None = None
-        self.starts: tuple[str, ...] = (
-            held.record.starts if held is not None and held.record is not None else ()
-        )
+        self.starts: tuple[str, ...] = held.record.starts if held is not None and held.record is not None else ()
         self.deliveries: list[Delivery] = []  # all that this change settles
         self.rows: list[TurnRow] = []
         self.outputs: list[Outgoing] = [*held.unsent] if held is not None else []
@@ -98,11 +96,7 @@ class Change:
         if self.instance is not None:
             return self.instance.status
         held = self.held
-        return (
-            held.record.status
-            if held is not None and held.record is not None and held.version.turns
-            else None
-        )
+        return held.record.status if held is not None and held.record is not None and held.version.turns else None
 
     @property
     def expected(self) -> Version | None:

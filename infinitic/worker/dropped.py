@@ -40,11 +40,12 @@ def _in_function(fn: Any, holder: type | None) -> Iterator[str]:
         names[next(iter(inspect.signature(fn).parameters))] = Self(holder)
     word = "await" if inspect.iscoroutinefunction(fn) else "yield from"
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            if _does_nothing(_resolved(node.value.func, names)):
-                source = ast.unparse(node.value)
-                where = f"{inspect.getsourcefile(fn)}:{start + node.lineno - 1}"
-                yield f"{where}: `{source}` does nothing: write `{word} {source}`, or dispatch({source})"
+        if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
+            continue
+        if _does_nothing(_resolved(node.value.func, names)):
+            source = ast.unparse(node.value)
+            where = f"{inspect.getsourcefile(fn)}:{start + node.lineno - 1}"
+            yield f"{where}: `{source}` does nothing: write `{word} {source}`, or dispatch({source})"
 
 
 class Self:

@@ -207,9 +207,7 @@ class Executor:
     def wait_idle(self, timeout: float) -> bool:
         """Wait up to *timeout* seconds until no attempt is under way; whether that is so."""
         with self._idle:
-            return self._idle.wait_for(
-                lambda: not self._running and not self._alone and not self._ending, timeout
-            )
+            return self._idle.wait_for(lambda: not self._running and not self._alone and not self._ending, timeout)
 
     def close(self) -> None:
         """Begin nothing more; what runs goes on, and is answered."""
@@ -219,7 +217,7 @@ class Executor:
             self._idle.notify_all()
 
     def stop(self) -> None:
-        """End the threads. What still runs on one runs on, and nobody hears of it; what runs on the loop is cancelled."""
+        """End the threads. What still runs on one runs on unheard; what runs on the loop is cancelled."""
         self.close()
         with self._lock:
             loop, thread = self._loop, self._loop_thread

@@ -30,9 +30,7 @@ class Held:
         "watchers",
     )
 
-    def __init__(
-        self, instance: Instance | None, version: Version, mark: Mark, record: StateRecord | None
-    ) -> None:
+    def __init__(self, instance: Instance | None, version: Version, mark: Mark, record: StateRecord | None) -> None:
         self.instance = instance
         self.version = version
         self.mark = mark

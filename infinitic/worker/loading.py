@@ -16,9 +16,7 @@ from infinitic.records import SUSPENDED, Stored, TurnRow
 from infinitic.worker.held import Held
 
 
-def held_of(
-    stored: Stored, program: Program | None, surroundings: Surroundings
-) -> tuple[Held, BaseException | None]:
+def held_of(stored: Stored, program: Program | None, surroundings: Surroundings) -> tuple[Held, BaseException | None]:
     """The stored instance in hand, alive if this code can bring it to life, and else why not.
 
     One that this very code had to give up before is not tried again. One that has no turn yet comes to life by its
@@ -44,11 +42,7 @@ def held_of(
 
 def unsent_outputs(stored: Stored) -> Iterable[Outgoing]:
     """The messages of all turns above the mark, in order; those of open commands only. Needs no code."""
-    if (
-        stored.mark.run == stored.version.run
-        and stored.mark.turns >= stored.version.turns
-        and not stored.unsent
-    ):
+    if stored.mark.run == stored.version.run and stored.mark.turns >= stored.version.turns and not stored.unsent:
         return []
     runs: dict[str, list[TurnRow]] = {}
     for row in (*stored.unsent, *stored.turns):
@@ -87,9 +81,7 @@ def _asked(history: Iterable[Turn]) -> dict[str, Asked]:
 
 def origin_of(workflow_id: str, started: Started) -> Origin:
     """What messages tell of the instance that a run's first event began."""
-    return Origin(
-        started.workflow, workflow_id, started.run, started.tags, started.meta, started.root or workflow_id
-    )
+    return Origin(started.workflow, workflow_id, started.run, started.tags, started.meta, started.root or workflow_id)
 
 
 def asked_of(instance: Instance, position: str) -> Asked | None:

@@ -69,6 +69,7 @@ def _ask_this(change: Change, message: Message, call_id: str) -> None:
     """Answer for this instance; a call of it that it neither runs nor remembers was refused, or never came."""
     instance = change.instance
     error: Exception | None = None
+    status = ""
     if change.status is not None and message.workflow != change.workflow:
         error, status = UnknownWorkflow(message.workflow, change.workflow_id), "unknown"
     elif call_id and instance is not None and call_id not in instance.calls and call_id not in instance.senders:

@@ -23,9 +23,7 @@ from infinitic.engine.programs import Program
 from infinitic.errors import RegistrationError
 from infinitic.serialization import Serializer, Signature
 
-SETTING_UP = frozenset(
-    {"RESUME", "RETURN_GENERATOR", "POP_TOP", "NOP", "COPY_FREE_VARS", "MAKE_CELL", "CACHE"}
-)
+SETTING_UP = frozenset({"RESUME", "RETURN_GENERATOR", "POP_TOP", "NOP", "COPY_FREE_VARS", "MAKE_CELL", "CACHE"})
 
 
 @frozen
@@ -81,9 +79,7 @@ class Registry:
 
     def _add_workflow(self, workflow: Any) -> None:
         if not _is_workflow(workflow):
-            raise RegistrationError(
-                f"workflows=[…] holds {workflow!r}, which is no workflow", _workflow_hint(workflow)
-            )
+            raise RegistrationError(f"workflows=[…] holds {workflow!r}, which is no workflow", _workflow_hint(workflow))
         program = Program(workflow, fingerprint(workflow))
         if program.name in self.programs:
             raise RegistrationError(
@@ -103,9 +99,7 @@ class Registry:
         if definition.kind == "query" and (
             inspect.isgeneratorfunction(definition.fn) or inspect.iscoroutinefunction(definition.fn)
         ):
-            raise RegistrationError(
-                f"the query {definition.label} is no plain function", "A query only reads."
-            )
+            raise RegistrationError(f"the query {definition.label} is no plain function", "A query only reads.")
         self._codec.signature(definition)
 
     # --- services ---
@@ -118,16 +112,12 @@ class Registry:
         elif isinstance(service, Service):
             self._add_instance(service)
         else:
-            raise RegistrationError(
-                f"services=[…] holds {service!r}, which is no service", _service_hint(service)
-            )
+            raise RegistrationError(f"services=[…] holds {service!r}, which is no service", _service_hint(service))
 
     def _add_instance(self, service: Service) -> None:
         tasks = type(service).tasks()
         if not tasks:
-            raise RegistrationError(
-                f"the service {type(service).__name__} has no @task", "Mark its tasks with @task."
-            )
+            raise RegistrationError(f"the service {type(service).__name__} has no @task", "Mark its tasks with @task.")
         for attribute, task in tasks.items():
             if not _implemented(task):
                 raise RegistrationError(

@@ -23,9 +23,7 @@ def report(change: Change) -> None:
         try:
             workflow_log.log(line.level, line.message, *line.args, extra={**line.extra, **about})
         except Exception as error:  # a reserved key
-            log.warning(
-                "%s %s: a log line could not be written: %s", change.workflow, change.workflow_id, error
-            )
+            log.warning("%s %s: a log line could not be written: %s", change.workflow, change.workflow_id, error)
     for position, failure in change.unawaited:
         log.warning(
             "%s %s: %s failed and nobody awaited it: %s",

@@ -19,11 +19,7 @@ from infinitic.transports import Consumer
 def routed(deliveries: Sequence[Delivery], storage: Storage, consumer: Consumer | None) -> Iterator[Step]:
     """What sends each of *deliveries* on. Raises `StorageError`."""
     ids = list(dict.fromkeys(one.message.workflow_id for one in deliveries))
-    names = {
-        id: record.workflow
-        for id, record in zip(ids, storage.records(ids), strict=True)
-        if record is not None
-    }
+    names = {id: record.workflow for id, record in zip(ids, storage.records(ids), strict=True) if record is not None}
     for delivery in deliveries:
         message = delivery.message
         name = names.get(message.workflow_id)

@@ -69,29 +69,22 @@ class Worker:
         clock: Clock = system_clock,
         loops: Callable[[], Loops] = Loops,
     ) -> None:
-        given: dict[str, Any] = {
-            "transport": transport,
-            "storage": storage,
-            "concurrency": concurrency,
-            "retention": retention,
-            "cache_instances": cache_instances,
-        }
-        self._config = load_config(url, **{key: value for key, value in given.items() if value is not None})
+        self._config = load_config(
+            url,
+            transport=transport,
+            storage=storage,
+            concurrency=concurrency,
+            retention=retention,
+            cache_instances=cache_instances,
+        )
         self._codec = Serializer(codecs)
         self._clock = clock
         self._make_loops = loops
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self.registry = Registry(
-            workflows,
-            services,
-            codec=self._codec,
-            retry=retry,
-            timeout=as_timeout(timeout, "Worker(timeout=)"),
-        )
+        limit = as_timeout(timeout, "Worker(timeout=)")
+        self.registry = Registry(workflows, services, codec=self._codec, retry=retry, timeout=limit)
         if not self.registry.programs and not self.registry.handlers:
-            raise RegistrationError(
-                "this worker serves nothing", "Give it workflows=[…], services=[…], or both."
-            )
+            raise RegistrationError("this worker serves nothing", "Give it workflows=[…], services=[…], or both.")
         for program in self.registry.programs.values():
             for line in dropped_calls(program):
                 log.warning("%s", line)

@@ -66,9 +66,7 @@ class Sweeper:
             return
         self._offered.update((id, now) for _, id in fresh)
         outputs = tuple(
-            Outgoing(
-                workflow_topic(name), id, Message(kind="offer", id=new_id(), workflow=name, workflow_id=id)
-            )
+            Outgoing(workflow_topic(name), id, Message(kind="offer", id=new_id(), workflow=name, workflow_id=id))
             for name, id in fresh
         )
         conductor.backend.commit([Step(outputs=outputs)])

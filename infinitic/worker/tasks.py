@@ -82,9 +82,7 @@ class TaskStep:
         if delivery.deaths >= DEATHS:
             return self._lost(delivery, request)
         if handler is None:
-            known = ", ".join(
-                sorted(h.name for h in self._registry.handlers.values() if h.service == request.service)
-            )
+            known = ", ".join(sorted(h.name for h in self._registry.handlers.values() if h.service == request.service))
             problem = f"the service {request.service} has no task {request.name!r} (it has: {known})"
             return self._refused(delivery, RegistrationError(problem))
         try:

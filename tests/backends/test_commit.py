@@ -57,9 +57,7 @@ def test_of_a_step_that_loses_nothing_is_done(backend):
 def test_a_step_without_an_append_always_wins(backend):
     tasks, workflows = Subscriber(backend.transport, HOTELS), Subscriber(backend.transport, TRIPS)
     backend.transport.publish(sent(HOTELS, "k", "t1"))
-    step = Step(
-        outputs=tuple(sent(TRIPS, "trip-1", "result")), acks=tuple(tasks.take(1)), consumer=tasks.consumer
-    )
+    step = Step(outputs=tuple(sent(TRIPS, "trip-1", "result")), acks=tuple(tasks.take(1)), consumer=tasks.consumer)
 
     assert backend.commit([step]) == Committed((True,))
     assert workflows.ids(1) == ["result"]
@@ -150,9 +148,7 @@ def test_without_free_slots_nothing_is_adopted(backend):
 def test_each_task_is_adopted_or_received_and_not_both(backend, capacity):
     tasks = Subscriber(backend.transport, HOTELS)
     batch = [
-        Outgoing(HOTELS, "k", message(f"t{number}", kind="task"))
-        if number % 2
-        else sent(TRIPS, "k", f"m{number}")[0]
+        Outgoing(HOTELS, "k", message(f"t{number}", kind="task")) if number % 2 else sent(TRIPS, "k", f"m{number}")[0]
         for number in range(6)
     ]
     committed = backend.commit([Step(outputs=tuple(batch))], tasks.consumer, capacity)

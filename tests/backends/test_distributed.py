@@ -58,9 +58,7 @@ def backend(story):
 def workflows(backend, story):
     """A consumer of events for trip-0 to trip-3."""
     subscriber = Subscriber(backend.transport, TRIPS)
-    backend.transport.publish(
-        [one for name in numbered("trip-", 4) for one in sent(TRIPS, name, f"event of {name}")]
-    )
+    backend.transport.publish([one for name in numbered("trip-", 4) for one in sent(TRIPS, name, f"event of {name}")])
     story.clear()
     return subscriber
 
@@ -79,14 +77,10 @@ def steps_of(workflows):
     return [begin(d.message.workflow_id, d, workflows.consumer) for d in workflows.take(4)]
 
 
-def test_a_batch_is_one_append_then_one_publish_then_the_acknowledgements_then_the_hints(
-    backend, workflows, story
-):
+def test_a_batch_is_one_append_then_one_publish_then_the_acknowledgements_then_the_hints(backend, workflows, story):
     first, *_, last = steps_of(workflows)
 
-    assert backend.commit([first, Step(outputs=tuple(sent(HOTELS, "k", "t1"))), last]) == Committed(
-        (True, True, True)
-    )
+    assert backend.commit([first, Step(outputs=tuple(sent(HOTELS, "k", "t1"))), last]) == Committed((True, True, True))
     assert story == [
         ("append", ["trip-0", "trip-3"]),
         ("publish", ["trip-0/1", "trip-0/2", "t1", "trip-3/1", "trip-3/2"]),
@@ -98,9 +92,7 @@ def test_a_batch_is_one_append_then_one_publish_then_the_acknowledgements_then_t
 
 def test_what_is_not_asked_for_is_not_done(backend, story):
     assert backend.commit([Step(append=start())]) == Committed((True,))
-    assert backend.commit([Step(append=start(), outputs=tuple(sent(HOTELS, "k", "t1")))]) == Committed(
-        (False,)
-    )
+    assert backend.commit([Step(append=start(), outputs=tuple(sent(HOTELS, "k", "t1")))]) == Committed((False,))
     assert story == [("append", ["trip-1"]), ("append", ["trip-1"])]
 
 
@@ -122,9 +114,7 @@ def test_when_the_transport_fails_all_is_kept_and_nothing_is_acknowledged(backen
     with pytest.raises(TransportError, match="out of order"):
         backend.commit(steps)
 
-    assert [loaded(backend.storage, step.append.workflow_id) for step in steps] == [
-        kept(step.append) for step in steps
-    ]
+    assert [loaded(backend.storage, step.append.workflow_id) for step in steps] == [kept(step.append) for step in steps]
     assert [name for name, _ in story] == ["append", "publish"]
     assert len(backend.transport.unacknowledged(TRIPS)) == 4
 

@@ -98,13 +98,10 @@ def test_relative_and_absolute_paths_are_told_apart_by_their_slashes():
     assert sqlite_path("sqlite:////var/lib/trips 1%.db") == "/var/lib/trips 1%.db"
 
 
-@pytest.mark.parametrize(
-    "url", ["sqlite://", "sqlite:///", "sqlite://trips.db", "sqlite:///:memory:", "sqlite:///a/"]
-)
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://trips.db", "sqlite:///:memory:", "sqlite:///a/"])
 def test_a_sqlite_url_without_a_file_is_refused(url):
     assert refusal(url, url) == (
-        f"{url} names no file. "
-        "Write sqlite:///trips.db, or sqlite:////var/lib/trips.db; memory:// keeps nothing."
+        f"{url} names no file. Write sqlite:///trips.db, or sqlite:////var/lib/trips.db; memory:// keeps nothing."
     )
 
 
@@ -119,9 +116,7 @@ def test_a_known_backend_that_is_not_there_yet_is_refused_by_name():
 
 
 def test_a_scheme_that_is_like_a_known_one_names_it():
-    assert (
-        refusal("sqlit:///a.db") == "sqlit:///a.db names no transport that is known. Did you mean sqlite://?"
-    )
+    assert refusal("sqlit:///a.db") == "sqlit:///a.db names no transport that is known. Did you mean sqlite://?"
     assert refusal("memory://", "postgres://u:secret@h") == (
         "postgres://u:***@h names no storage that is known. Did you mean postgresql://?"
     )
@@ -142,9 +137,7 @@ def test_a_storage_as_a_transport_is_refused_and_the_other_way_round():
         "redis://h names a storage and was given as the transport. "
         "A transport is one of sqlite://, memory://, pulsar://."
     )
-    assert refusal("memory://", "pulsar://h").startswith(
-        "pulsar://h names a transport and was given as the storage."
-    )
+    assert refusal("memory://", "pulsar://h").startswith("pulsar://h names a transport and was given as the storage.")
 
 
 @pytest.mark.parametrize(

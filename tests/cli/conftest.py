@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,20 @@ def url(folder: Path) -> str:
 
 
 @pytest.fixture
-def infinitic(url: str) -> Callable[..., Ended]:
-    """Runs a command in this process, on the test's database unless another is named."""
+def bare() -> Callable[..., Ended]:
+    """Runs a command in this process, with nothing configured."""
 
-    def run(*args: str, stdin: str | None = None) -> Ended:
-        result = CliRunner().invoke(program, [*args], input=stdin, env={"INFINITIC_STORAGE": url})
+    def run(*args: str, stdin: str | None = None, **environ: str) -> Ended:
+        result = CliRunner().invoke(program, [*args], input=stdin, env=environ)
         return Ended(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture
+def infinitic(url: str, bare: Callable[..., Ended]) -> Callable[..., Ended]:
+    """Runs a command in this process, on the test's database unless another is named."""
+    return partial(bare, INFINITIC_STORAGE=url)
 
 
 class Worker:

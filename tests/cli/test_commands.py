@@ -55,7 +55,9 @@ def test_a_failed_workflow_ends_start_and_result_with_exit_code_1(infinitic, tri
     failed = infinitic("start", "payment", "card=stolen", "--id", "pay-1", "--wait")
 
     assert failed.code == 1
-    assert failed.line == "payment 'pay-1' failed: charge failed after 3 attempts: ConnectionError: no route to the bank"
+    assert (
+        failed.line == "payment 'pay-1' failed: charge failed after 3 attempts: ConnectionError: no route to the bank"
+    )
     assert infinitic("result", "pay-1").code == 1
 
 
@@ -95,7 +97,10 @@ def test_a_cancelled_instance_is_cancelled(infinitic, trips):
 
     assert (cancelled.code, cancelled.out) == (0, "ada is being cancelled\n")
     assert (result.code, result.line) == (1, "Loyalty 'ada' was cancelled")
-    assert (signal.code, signal.line) == (5, "Loyalty 'ada' is cancelled and takes no further calls or signals.")
+    assert (signal.code, signal.line) == (
+        5,
+        "Loyalty 'ada' is cancelled and takes no further calls or signals.",
+    )
 
 
 def test_a_failed_instance_can_be_retried(infinitic, trips):

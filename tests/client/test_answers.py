@@ -95,9 +95,7 @@ def test_to_cancel_what_was_cancelled_is_no_error():
     check_cancelled(reply("finished", error_value(WorkflowFinished("trip", "trip-42", "cancelled"))), "trip")
 
     with pytest.raises(WorkflowFinished):
-        check_cancelled(
-            reply("finished", error_value(WorkflowFinished("trip", "trip-42", "completed"))), "trip"
-        )
+        check_cancelled(reply("finished", error_value(WorkflowFinished("trip", "trip-42", "completed"))), "trip")
 
 
 # --- records ---
@@ -141,9 +139,7 @@ def test_a_record_of_another_workflow_means_exists_or_unknown():
 
 
 def test_a_record_tells_how_a_call_ended_and_which_starts_it_has_seen():
-    kept = record(
-        calls=(CallRecord("c1", "redeem", "failed", error=BROKE),), starts=("s1",), open_calls=("c2",)
-    )
+    kept = record(calls=(CallRecord("c1", "redeem", "failed", error=BROKE),), starts=("s1",), open_calls=("c2",))
     told = [outcome(kept, run(call_id=id)) for id in ("c1", "s1", "c2", "c3")]
 
     assert told == [
@@ -203,7 +199,4 @@ def test_a_timeout_says_that_the_answer_may_not_have_been_heard():
 def test_a_timeout_of_a_message_says_that_it_stays_sent():
     again = repeat_of(Outgoing("workflow:trip", "trip-42", Message("event", "s1")))
 
-    assert (
-        said(record(), call_id="s1", again=again)
-        == "trip: 'trip-42' did not answer within 60 s; it stays sent"
-    )
+    assert said(record(), call_id="s1", again=again) == "trip: 'trip-42' did not answer within 60 s; it stays sent"

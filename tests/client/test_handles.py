@@ -90,9 +90,7 @@ def test_an_id_of_another_workflow_raises_that_it_exists(worker, client):
 
 def test_a_zero_timeout_only_looks(client, storage):
     handle = client().start(trip("Oslo"), id="a")
-    with pytest.raises(
-        TimeoutError, match="trip 'a' has not ended within 0 s, and goes on; no worker has taken it up"
-    ):
+    with pytest.raises(TimeoutError, match="trip 'a' has not ended within 0 s, and goes on; no worker has taken it up"):
         handle.result(0)
     store(storage, StateRecord("trip", "a", "r1", "completed", value=raw(OSLO)))
 
@@ -241,9 +239,7 @@ def test_to_cancel_what_has_ended_is_an_error_unless_it_was_cancelled(worker, cl
 
 
 def test_a_cancellation_that_nobody_takes_stays_sent(client):
-    with pytest.raises(
-        TimeoutError, match="the cancellation of trip: 'a' did not answer within 0 s; it stays sent"
-    ):
+    with pytest.raises(TimeoutError, match="the cancellation of trip: 'a' did not answer within 0 s; it stays sent"):
         client().get("a", trip).cancel(timeout=0)
 
 

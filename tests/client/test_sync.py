@@ -98,9 +98,7 @@ def test_a_query_raises_what_it_raised(worker, client, status, error):
 
 
 def test_a_query_that_nobody_answers_times_out(client):
-    with pytest.raises(
-        TimeoutError, match=r"Loyalty.balance: 'ada' did not answer within 0 s; it stays sent"
-    ):
+    with pytest.raises(TimeoutError, match=r"Loyalty.balance: 'ada' did not answer within 0 s; it stays sent"):
         client().run(ADA.balance(), timeout=0)
 
 
@@ -288,9 +286,7 @@ def test_a_client_that_cannot_be_made_says_why_in_one_line():
     with pytest.raises(ConfigurationError) as refused:
         Client("sqllite:///trips.db")
 
-    assert (
-        str(refused.value) == "sqllite:///trips.db names no transport that is known. Did you mean sqlite://?"
-    )
+    assert str(refused.value) == "sqllite:///trips.db names no transport that is known. Did you mean sqlite://?"
 
 
 def test_each_client_has_an_id_of_its_own(client):

@@ -77,9 +77,7 @@ def test_many_lost_ends_are_asked_for_in_few_messages(worker, blind_client):
     mine = blind_client(look_again=0.3)
     handles = [mine.start(trip("Oslo")) for _ in range(250)]
     results = asyncio.run(_all(handles))
-    asks = [
-        heard.payload for heard in [stand_in.next() for _ in range(253)] if isinstance(heard.payload, Ask)
-    ]
+    asks = [heard.payload for heard in [stand_in.next() for _ in range(253)] if isinstance(heard.payload, Ask)]
 
     assert results == [OSLO] * 250
     assert [len(ask.waits) for ask in asks] == [100, 100, 50]
@@ -111,9 +109,7 @@ def test_a_lost_end_of_a_call_is_asked_for_by_its_own_key(worker, blind_client):
     ],
 )
 def test_what_was_not_answered_is_sent_again_and_says_so(worker, client, kind, status, act):
-    stand_in = worker(
-        at_second(kind, lambda heard: Reply(heard.message.workflow_id, status, heard.id, value=raw(0)))
-    )
+    stand_in = worker(at_second(kind, lambda heard: Reply(heard.message.workflow_id, status, heard.id, value=raw(0))))
 
     assert not act(client(look_again=OFTEN))
     first, again = stand_in.next(), stand_in.next()
@@ -132,9 +128,7 @@ def test_a_lost_answer_to_a_start_is_found_in_the_storage(worker, client, storag
 
 
 def test_what_nobody_reads_is_sent_again_ever_more_rarely():
-    awaited = Awaited(
-        "trip", "a", "s1", label="x", again=Outgoing("workflow:trip", "a", Message("event", "s1"))
-    )
+    awaited = Awaited("trip", "a", "s1", label="x", again=Outgoing("workflow:trip", "a", Message("event", "s1")))
     sent = [look for look in range(1, 200) if awaited.is_to_be_sent_again()]
 
     assert sent == [1, 2, 4, 8, 16, 32, 64, 128, 192]
@@ -214,9 +208,7 @@ def test_the_end_of_a_former_run_is_not_taken_for_that_of_a_restart(worker, clie
     assert handle.result(PATIENCE) == OSLO
 
 
-def test_without_a_storage_an_end_that_was_told_before_is_not_taken_for_that_of_a_restart(
-    worker, blind_client
-):
+def test_without_a_storage_an_end_that_was_told_before_is_not_taken_for_that_of_a_restart(worker, blind_client):
     former = Reply("a", "completed", "", "r0", raw(Receipt("former", 0)))
 
     def script(heard):
@@ -339,9 +331,7 @@ def test_trouble_with_the_storage_is_logged_and_got_over(worker, client, storage
     store(storage, StateRecord("trip", "a", stand_in.next().payload.run, "completed", value=raw(OSLO)))
 
     assert handle.result(PATIENCE) == OSLO
-    assert [one.message for one in caplog.records] == [
-        "cannot look for what is waited for just now: the disk is gone"
-    ]
+    assert [one.message for one in caplog.records] == ["cannot look for what is waited for just now: the disk is gone"]
 
 
 def test_trouble_at_the_first_look_is_the_callers(client):

@@ -46,9 +46,7 @@ def test_killed_workers_lose_and_double_nothing(fleet, client, storage, path, co
     assert leftovers(path) == {}
 
 
-def test_a_task_that_kills_its_process_each_time_fails_and_takes_nobody_with_it(
-    fleet, client, tmp_path, path
-):
+def test_a_task_that_kills_its_process_each_time_fails_and_takes_nobody_with_it(fleet, client, tmp_path, path):
     deaths, lives = tmp_path / "deaths", tmp_path / "lives"
     innocents = [client.start(beside(str(lives), 6), id=f"i{number}") for number in range(3)]
     doomed = client.start(dying(str(deaths), 1_000), id="doomed")

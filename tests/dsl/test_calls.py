@@ -106,9 +106,7 @@ def test_any_other_default_is_the_very_object():
     assert find("x").arguments.default is missing
 
 
-@pytest.mark.parametrize(
-    ("fn", "what"), [(lambda *names: None, "*names"), (lambda **options: None, "**options")]
-)
+@pytest.mark.parametrize(("fn", "what"), [(lambda *names: None, "*names"), (lambda **options: None, "**options")])
 def test_arguments_without_a_name_are_refused(fn, what):
     many = task(name="many")(fn)
 
@@ -125,9 +123,7 @@ def test_calls_are_equal_when_they_ask_for_the_same():
     assert trip("Oslo") != trip("Rome")
     assert trip("Oslo") != greet("Oslo")
     assert trip("Oslo") != trip("Oslo").options(id="a")
-    assert trip("Oslo").options(id="a", tags=["x", "y"]) == trip("Oslo").options(tags=["y", "x"]).options(
-        id="a"
-    )
+    assert trip("Oslo").options(id="a", tags=["x", "y"]) == trip("Oslo").options(tags=["y", "x"]).options(id="a")
 
 
 def test_a_call_is_a_description_of_its_kind():
@@ -148,9 +144,7 @@ def test_options_give_a_copy_and_keep_what_is_not_given():
 
     assert call.given == Options()
     assert one.given == Options(meta={"a": 1}, timeout=60_000_000)
-    assert two.given == Options(
-        tags=("vip",), meta={"a": 1, "b": 2}, retry=Retry(max_attempts=3), timeout=60_000_000
-    )
+    assert two.given == Options(tags=("vip",), meta={"a": 1, "b": 2}, retry=Retry(max_attempts=3), timeout=60_000_000)
 
 
 NO_OPTION = "takes no option"
@@ -270,9 +264,7 @@ def test_a_definition_shows_what_it_is_and_keeps_the_functions_papers():
 def test_only_functions_are_decorated(thing):
     assert refused(task, thing) == f"@task goes on a function or on a method of a Service, not on {thing!r}"
     assert refused(method, thing) == f"@method goes on a function of a Workflow class, not on {thing!r}"
-    assert (
-        refused(query(name="x"), thing) == f"@query goes on a function of a Workflow class, not on {thing!r}"
-    )
+    assert refused(query(name="x"), thing) == f"@query goes on a function of a Workflow class, not on {thing!r}"
     assert refused(workflow, thing) == (
         f"@workflow goes on a function; a class of methods inherits from Workflow, not on {thing!r}"
     )

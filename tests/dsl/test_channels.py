@@ -76,9 +76,7 @@ def test_a_channel_of_a_module_needs_a_name():
     nameless = Channel(str)
 
     for use in (nameless.receive, lambda: nameless.by_id("x")):
-        with pytest.raises(
-            TypeError, match=r"^a channel of a module needs a name: Channel\(str, name='confirmed'\)$"
-        ):
+        with pytest.raises(TypeError, match=r"^a channel of a module needs a name: Channel\(str, name='confirmed'\)$"):
             use()
 
 

@@ -52,9 +52,7 @@ def test_a_helper_works_inside_a_workflow_only(what):
 
 
 def test_current_task_works_inside_a_task_only():
-    with pytest.raises(
-        OutsideTask, match=r"^current_task\(\) works only inside a task that a worker runs\.$"
-    ):
+    with pytest.raises(OutsideTask, match=r"^current_task\(\) works only inside a task that a worker runs\.$"):
         current_task()
 
 

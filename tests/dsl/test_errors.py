@@ -144,7 +144,7 @@ def test_a_retry_is_kept_in_seconds():
 
 
 def test_a_stand_in_knows_the_classs_own_name():
-    assert [
-        RemoteError(name, "").name for name in ("shop.cards:Card.Refused", "shop.Refused", "Refused")
-    ] == ["Refused"] * 3
+    assert [RemoteError(name, "").name for name in ("shop.cards:Card.Refused", "shop.Refused", "Refused")] == [
+        "Refused"
+    ] * 3
     assert RemoteError("Refused", "").fields == {}

@@ -10,9 +10,7 @@ def test_every_public_name_is_there_once():
 
 def test_every_error_is_public():
     raised = {
-        name
-        for name, one in vars(dsl.errors).items()
-        if isinstance(one, type) and issubclass(one, BaseException)
+        name for name, one in vars(dsl.errors).items() if isinstance(one, type) and issubclass(one, BaseException)
     }
 
     assert raised - set(dsl.__all__) == set()

@@ -41,9 +41,7 @@ def test_inline_takes_a_function(wrong, shown):
     with pytest.raises(TypeError) as caught:
         inline(wrong)
 
-    assert (
-        str(caught.value) == f"inline() takes a function and its arguments, as in inline(f, x), not {shown}"
-    )
+    assert str(caught.value) == f"inline() takes a function and its arguments, as in inline(f, x), not {shown}"
 
 
 def test_a_run_goes_on_as_a_start():

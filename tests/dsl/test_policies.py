@@ -30,9 +30,7 @@ def test_one_attempt_is_no_retry():
 def test_only_named_errors_are_retried():
     retry = Retry(retry_on=(OSError, ValueError), never_on=ConnectionError, jitter=0)
 
-    assert [
-        retry.delay(1, error, CHANCE) for error in (OSError(), ValueError(), KeyError(), ConnectionError())
-    ] == [
+    assert [retry.delay(1, error, CHANCE) for error in (OSError(), ValueError(), KeyError(), ConnectionError())] == [
         0.5,
         0.5,
         None,
@@ -59,9 +57,7 @@ def test_a_task_may_decide():
     jitter=st.floats(0, 1),
     seed=st.integers(0, 2**32),
 )
-def test_a_delay_is_never_negative_and_never_over_the_longest(
-    attempt, initial, factor, maximum, jitter, seed
-):
+def test_a_delay_is_never_negative_and_never_over_the_longest(attempt, initial, factor, maximum, jitter, seed):
     retry = Retry(10**10, initial=initial, factor=factor, maximum=maximum, jitter=jitter)
     delay = retry.delay(attempt, ValueError(), random.Random(seed))
 
@@ -82,9 +78,7 @@ def test_without_an_initial_delay_there_is_none_ever():
 
 
 def test_delays_may_be_timedeltas_and_classes_any_collection():
-    retry = Retry(
-        initial=timedelta(seconds=2), maximum=timedelta(minutes=2), retry_on=[OSError], never_on=KeyError
-    )
+    retry = Retry(initial=timedelta(seconds=2), maximum=timedelta(minutes=2), retry_on=[OSError], never_on=KeyError)
 
     assert retry == Retry(initial=2.0, maximum=120.0, retry_on=(OSError,), never_on=(KeyError,))
 

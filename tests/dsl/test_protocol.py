@@ -39,9 +39,7 @@ async def asynchronous():
 
 GATHER = "To wait for several commands write `yield from gather(*commands)`."
 TIME = "To wait for some time write `yield from sleep(seconds)`."
-NO_LOOP = (
-    "Workflow code runs on no event loop: use infinitic's `sleep`, `gather` and `race`, or do it in a task."
-)
+NO_LOOP = "Workflow code runs on no event loop: use infinitic's `sleep`, `gather` and `race`, or do it in a task."
 OTHER = "Yield a call, `sleep(…)`, `channel.receive()`, a deferred or a combinator; `return` a value."
 
 YIELDED = [
@@ -106,9 +104,7 @@ def test_a_returned_query_and_a_returned_async_generator_are_wrong():
     assert str(wrong_return(Loyalty.by_id("ada").balance(), "trip")) == (
         "trip returned a query; queries are for clients: client.run(Loyalty.balance(…))"
     )
-    assert str(wrong_return(asynchronous(), "trip")).startswith(
-        "trip is an async generator. Write it as a generator"
-    )
+    assert str(wrong_return(asynchronous(), "trip")).startswith("trip is an async generator. Write it as a generator")
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [1], charge])

@@ -145,9 +145,7 @@ def test_one_method_cannot_be_the_task_of_two_contracts():
         def book(self, city: str, nights: int = 1) -> str:
             raise NotImplementedError
 
-    with pytest.raises(
-        TypeError, match=r"^Both.book would be both Hotels.book and Flats.book: make a class for each$"
-    ):
+    with pytest.raises(TypeError, match=r"^Both.book would be both Hotels.book and Flats.book: make a class for each$"):
 
         class Both(Hotels, Flats):
             def book(self, city: str, nights: int = 1) -> str:
@@ -161,9 +159,7 @@ def test_a_task_is_implemented_by_a_function(thing):
 
 
 def test_an_implementation_gives_no_names():
-    with pytest.raises(
-        TypeError, match=r"^Hotels.book has its name from the contract: leave name= and service= out$"
-    ):
+    with pytest.raises(TypeError, match=r"^Hotels.book has its name from the contract: leave name= and service= out$"):
 
         class Renamed(Hotels):
             @task(name="other")

@@ -15,9 +15,7 @@ def test_sleep_is_the_sum_of_what_is_given():
     assert sleep(5) == Timer(delay=5_000_000)
     assert sleep(0.25) == Timer(delay=250_000)
     assert sleep(timedelta(minutes=1)) == Timer(delay=60_000_000)
-    assert sleep(1, minutes=1, hours=1, days=1, weeks=1) == Timer(
-        delay=(1 + 60 + 3600 + 86_400 + 604_800) * 10**6
-    )
+    assert sleep(1, minutes=1, hours=1, days=1, weeks=1) == Timer(delay=(1 + 60 + 3600 + 86_400 + 604_800) * 10**6)
     assert sleep(timedelta(seconds=1), minutes=0.5) == Timer(delay=31_000_000)
     assert sleep(days=-1, hours=25) == Timer(delay=3_600_000_000)
 
@@ -102,6 +100,4 @@ def test_sleep_until_refuses_what_is_no_datetime():
 
 def test_a_timer_has_a_label():
     assert described(sleep(2.5)) == "sleep(2.5 s)"
-    assert (
-        described(sleep_until(datetime(2030, 1, 1, tzinfo=UTC))) == "sleep_until(2030-01-01T00:00:00+00:00)"
-    )
+    assert described(sleep_until(datetime(2030, 1, 1, tzinfo=UTC))) == "sleep_until(2030-01-01T00:00:00+00:00)"

@@ -199,9 +199,7 @@ def image(instance: Instance) -> dict[str, Any]:
         },
         "issued": [getattr(slot, "issued", None) for slot in instance.open.values()],
         "mailboxes": {name: list(mailbox) for name, mailbox in instance.mailboxes.items() if mailbox},
-        "receivers": {
-            name: [one.position for one in line] for name, line in instance.receivers.items() if line
-        },
+        "receivers": {name: [one.position for one in line] for name, line in instance.receivers.items() if line},
         "senders": list(instance.senders),
         "branches": {
             path: (one.counter, one.held, one.status, one.shielded, one.waiting is None)

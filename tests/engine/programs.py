@@ -56,9 +56,7 @@ indexes = st.integers(0, 5)
 @st.composite
 def commands(draw: Any, depth: int = 0) -> Node:
     """A command; deeper ones hold fewer others."""
-    kind = draw(
-        st.sampled_from(PLAIN if depth <= 0 else (*PLAIN, "deferred", "flow", "coroutine", *COMBINED))
-    )
+    kind = draw(st.sampled_from(PLAIN if depth <= 0 else (*PLAIN, "deferred", "flow", "coroutine", *COMBINED)))
     if kind in COMBINED:
         return kind, draw(st.lists(commands(depth - 1), min_size=1, max_size=3))
     if kind in ("flow", "coroutine"):
@@ -75,9 +73,7 @@ def statements(draw: Any, depth: int, more: tuple[str, ...] = ()) -> Node:
     parts: dict[str, tuple[Any, ...]] = {
         "await": (commands(depth),),
         "safe": (commands(depth),),
-        "dispatch": (
-            commands(min(depth, 1)).filter(lambda one: one[0] not in ("flow", "coroutine", "deferred")),
-        ),
+        "dispatch": (commands(min(depth, 1)).filter(lambda one: one[0] not in ("flow", "coroutine", "deferred")),),
         "spawn": (inner,),
         "join": (indexes,),
         "cancel": (indexes,),

@@ -19,7 +19,7 @@ from dsl import (
 )
 from infinitic.engine.instance import LogLine
 from infinitic.events import Caller
-from tests.engine.driver import RUN, Driver, drive
+from tests.engine.driver import RUN, drive
 from tests.engine.given import step
 
 

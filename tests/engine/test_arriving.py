@@ -18,8 +18,8 @@ from infinitic.engine.arriving import ARRIVE
 from infinitic.engine.instance import Diverged, Refusal
 from infinitic.errors import UnreadableHistory
 from infinitic.events import (
-    AnyEvent,
     Answered,
+    AnyEvent,
     AttemptFailed,
     CancelRequested,
     Retried,
@@ -381,10 +381,7 @@ def test_a_failed_child_raises_with_the_whole_chain_of_causes():
 
     error = seen[0]
     assert type(error) is WorkflowFailed
-    assert (
-        str(error)
-        == f"child {run.turns[0].commands[0].workflow_id!r} failed: charge failed: OSError: no money"
-    )
+    assert str(error) == f"child {run.turns[0].commands[0].workflow_id!r} failed: charge failed: OSError: no money"
     assert (type(error.__cause__), type(error.__cause__.__cause__)) == (TaskFailed, OSError)
 
 

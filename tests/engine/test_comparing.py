@@ -7,7 +7,7 @@ import attrs
 import msgspec
 import pytest
 
-from dsl import Flow, Workflow, dispatch, gather, inline, method, sleep, sleep_until, spawn, task, workflow
+from dsl import Flow, Workflow, dispatch, gather, inline, method, sleep, sleep_until, task, workflow
 from infinitic.engine import turns
 from infinitic.engine.comparing import KINDS, same_payload
 from infinitic.engine.instance import Diverged
@@ -200,9 +200,7 @@ def test_an_answer_that_nobody_waits_for_now_diverges():
     run = drive(lambda: (yield from gather(step("a"), step("b"))))
     run.complete("m0.0")
 
-    with pytest.raises(
-        Diverged, match=r"that the run went on with turn 2 at position m0.0.*does not wait for this"
-    ):
+    with pytest.raises(Diverged, match=r"that the run went on with turn 2 at position m0.0.*does not wait for this"):
         turns.replay(run.replayed(), [run.bodies[1]])
 
 

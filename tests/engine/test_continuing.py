@@ -41,9 +41,7 @@ class Shop(Workflow):
 
 
 def test_the_next_run_gets_a_fresh_start_with_all_that_moves_over():
-    run = Driver(
-        counting(1), caller=PARENT, reply_to="client", tags=("old",), meta={"a": 1}, root="r", timeout=SECOND
-    )
+    run = Driver(counting(1), caller=PARENT, reply_to="client", tags=("old",), meta={"a": 1}, root="r", timeout=SECOND)
     run.signal("s1", "amounts", 5)
     run.signal("s2", "other", 6)
     run.complete("m0.3", 1)
@@ -122,9 +120,7 @@ def test_it_is_an_error_in_another_method():
     run.call("c", "impatient")
 
     assert run.status == "running"
-    assert run.sends[0].error.summary.startswith(
-        "ProtocolError: continue_as_new() works in the run's first method"
-    )
+    assert run.sends[0].error.summary.startswith("ProtocolError: continue_as_new() works in the run's first method")
 
 
 def test_it_is_an_error_in_a_branch():
@@ -135,9 +131,7 @@ def test_it_is_an_error_in_a_branch():
     def flow() -> Flow[None]:
         yield from spawn(branch())
 
-    assert Driver(flow()).error.startswith(
-        "ProtocolError: continue_as_new() works in the run's first method only"
-    )
+    assert Driver(flow()).error.startswith("ProtocolError: continue_as_new() works in the run's first method only")
 
 
 def test_it_is_an_error_to_go_on_as_another_workflow():

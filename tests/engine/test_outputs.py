@@ -25,8 +25,7 @@ from infinitic.events import (
 )
 from infinitic.history import Answer, Cancellation, NextAttempt, RetryChild, Turn, decode_turn
 from infinitic.ids import derived_id, derived_run, task_id
-from infinitic.messages import Reply, TaskRequest, event_of
-from infinitic.messages import Delivery
+from infinitic.messages import Delivery, Reply, TaskRequest, event_of
 from tests.engine.driver import RUN, SECOND, Driver, drive
 from tests.engine.given import Hotels, Loyalty, amounts, child, confirmed, count, step
 
@@ -117,9 +116,7 @@ def test_a_call_and_a_signal_go_to_their_instances():
     assert {one.message.sender for one in (call, signal, routed)} == {"t-1"}
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: amounts.receive(), lambda: sleep(5), lambda: gather(inline(int), sleep(1))]
-)
+@pytest.mark.parametrize("make", [lambda: amounts.receive(), lambda: sleep(5), lambda: gather(inline(int), sleep(1))])
 def test_timers_receives_and_inline_functions_send_nothing(make):
     assert sent(make) == []
 
@@ -185,9 +182,7 @@ def test_a_failed_child_is_asked_to_try_again():
     )
 
 
-@pytest.mark.parametrize(
-    "send", [NextAttempt("m0.9", 2), Cancellation("m0.9"), RetryChild("m0.9"), RetryChild("m0.0")]
-)
+@pytest.mark.parametrize("send", [NextAttempt("m0.9", 2), Cancellation("m0.9"), RetryChild("m0.9"), RetryChild("m0.0")])
 def test_what_history_does_not_know_is_not_sent(send):
     run = drive(lambda: (yield from step("a")))
     turn = Turn(event=run.start, at=1, sends=(send,))

@@ -3,11 +3,10 @@
 import msgspec
 import pytest
 
-from dsl import compensations, dispatch, gather, inline, settle, sleep, spawn, workflow
+from dsl import compensations, dispatch, gather, inline, sleep, spawn, workflow
 from infinitic.engine import turns
 from infinitic.engine.instance import Diverged
 from infinitic.errors import NonDeterminismError
-from infinitic.events import NULL
 from infinitic.history import Cancellation, End, NextAttempt, RetryChild, decode_turn, encode_turn
 from tests.engine.driver import SECOND, Driver, drive
 from tests.engine.given import amounts, child, confirmed, count, step

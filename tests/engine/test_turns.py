@@ -32,9 +32,7 @@ def test_a_turn_says_what_happened():
     assert made == run.turns[-1]
     assert (made.event.position, made.event.attempt, bytes(made.event.value)) == ("m0.0", 2, b'"x"')
     assert (made.at, made.commands, made.late) == (2 * SECOND, (), False)
-    assert run.bodies[-1].startswith(
-        b'{"event":{"kind":"completed","id":"","position":"m0.0","value":"x","attempt":2}'
-    )
+    assert run.bodies[-1].startswith(b'{"event":{"kind":"completed","id":"","position":"m0.0","value":"x","attempt":2}')
 
 
 # --- queries ---

@@ -258,9 +258,7 @@ def test_a_repeated_restart_message_restarts_once(serve, client, url):
     backend = open_backend(url, "client")
     for _ in range(3):
         backend.transport.publish([Outgoing(workflow_topic("adding"), "a", message)])
-    until(
-        lambda: client.get("a", adding).status() == "completed" and client.get("a", adding).result(20) == 12
-    )
+    until(lambda: client.get("a", adding).status() == "completed" and client.get("a", adding).result(20) == 12)
 
     assert client.get("a", adding).history()[0].event.run == event.run
     backend.close()
@@ -305,9 +303,7 @@ def test_lines_are_logged_once_although_code_is_replayed(serve, client, caplog):
 
     assert [handle.result(20) for handle in handles] == [3] * 4
     lines = [record for record in caplog.records if record.name == "infinitic.workflow"]
-    assert sorted(record.workflow_id for record in lines) == sorted(
-        f"l{n}" for n in range(4) for _ in range(3)
-    )
+    assert sorted(record.workflow_id for record in lines) == sorted(f"l{n}" for n in range(4) for _ in range(3))
 
 
 ran: list[int] = []

@@ -27,9 +27,7 @@ def journey() -> Flow[list[str]]:
     return seen
 """
 CHANGED = FIRST.replace('step("one")', 'step("another")')
-REORDERED = FIRST.replace(
-    'one = yield from step("one")', 'yield from sleep(1)\n    one = yield from step("one")'
-)
+REORDERED = FIRST.replace('one = yield from step("one")', 'yield from sleep(1)\n    one = yield from step("one")')
 COMPATIBLE = FIRST.replace("return seen", "return [*seen, 'and more']")
 
 STATEFUL = """

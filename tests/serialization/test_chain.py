@@ -103,11 +103,7 @@ def test_a_codec_is_named_once():
 def test_canonical_bytes_see_through_the_wrapping():
     payload = pickling.encode({"f": Whatever()})
 
-    assert (
-        pickling.canonical(payload, Any)
-        == pickling.canonical(pickling.encode({"f": Whatever()}), Any)
-        is not None
-    )
+    assert pickling.canonical(payload, Any) == pickling.canonical(pickling.encode({"f": Whatever()}), Any) is not None
     assert pickling.canonical(b'{"number": "1"}', Card) == b'{"number":"1"}'
     assert bare.canonical(payload, Card) is None
     assert bare.canonical(b"{}", Card) is None

@@ -350,9 +350,7 @@ json_data = st.recursive(
 
 
 @settings(max_examples=40)
-@given(
-    st.text(), st.dictionaries(st.text(min_size=1).filter(lambda name: not name.startswith("__")), json_data)
-)
+@given(st.text(), st.dictionaries(st.text(min_size=1).filter(lambda name: not name.startswith("__")), json_data))
 def test_any_fields_of_plain_data_come_back(message, fields):
     error = ValueError(message)
     vars(error).update(fields)

@@ -36,9 +36,7 @@ class Page(BaseModel, Generic[T]):
 
 
 def test_a_model_round_trips_by_field_name():
-    order = Order(
-        day=date(2024, 1, 2), parts=[Part(Name="x")], tags={"b", "a"}, kept={"k": frozenset({2, 1})}
-    )
+    order = Order(day=date(2024, 1, 2), parts=[Part(Name="x")], tags={"b", "a"}, kept={"k": frozenset({2, 1})})
 
     assert encode([order]) == (
         b'[{"day":"2024-01-02","kept":{"k":[1,2]},"parts":[{"name":"x","price":"0.10"}],"tags":["a","b"],"weight":null}]'

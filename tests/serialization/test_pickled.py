@@ -126,7 +126,5 @@ def test_keys_are_never_shown():
 def test_without_cloudpickle_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
 
-    with pytest.raises(
-        MissingExtra, match=r"the pickle codec needs a package .* pip install 'infinitic\[pickle\]'"
-    ):
+    with pytest.raises(MissingExtra, match=r"the pickle codec needs a package .* pip install 'infinitic\[pickle\]'"):
         PickleCodec({"k": b"x" * 16}, key="k")

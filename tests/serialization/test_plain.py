@@ -175,13 +175,9 @@ def test_any_value_of_a_declared_type_round_trips(value):
     assert decoder(Page[Item])(encode(value)) == value
 
 
-@given(
-    st.dictionaries(st.integers() | st.dates() | st.sampled_from(Colour), st.sets(st.text() | st.integers()))
-)
+@given(st.dictionaries(st.integers() | st.dates() | st.sampled_from(Colour), st.sets(st.text() | st.integers())))
 def test_equal_values_give_equal_bytes_whatever_their_order(value):
-    turned = {
-        key: set().union(*({one} for one in reversed(list(value[key])))) for key in reversed(list(value))
-    }
+    turned = {key: set().union(*({one} for one in reversed(list(value[key])))) for key in reversed(list(value))}
     assert encode(turned) == encode(value)
 
 
@@ -379,9 +375,7 @@ def test_code_of_the_users_that_raises_makes_a_decode_error():
 def test_a_wrapped_payload_never_passes_for_a_value(type):
     error = failure(type, b'{"$codec":"pickle","data":""}')
 
-    assert (
-        error.message == "the value was written with the codec 'pickle', which is not enabled here: enable it"
-    )
+    assert error.message == "the value was written with the codec 'pickle', which is not enabled here: enable it"
 
 
 def test_a_class_of_defaults_alone_does_not_take_a_wrapped_payload():

@@ -174,9 +174,7 @@ def test_a_step_that_lost_its_race_leaves_no_trace(backend, flows, tasks):
     backend.storage.append([append(1)])
     woken.forget()
 
-    lost = Step(
-        append=append(1), outputs=(task(), event("e2")), hints=(hint(),), acks=(start,), consumer=flows
-    )
+    lost = Step(append=append(1), outputs=(task(), event("e2")), hints=(hint(),), acks=(start,), consumer=flows)
     committed = backend.commit([lost], tasks, 1)
 
     assert (committed.won, committed.adopted) == ((False,), ())

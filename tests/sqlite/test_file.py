@@ -198,9 +198,7 @@ def test_an_unknown_durability_is_refused(path):
 
 
 @pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("normal", 1)])
-def test_a_durable_transaction_waits_for_the_disk_unless_the_option_says_otherwise(
-    path, durability, synchronous
-):
+def test_a_durable_transaction_waits_for_the_disk_unless_the_option_says_otherwise(path, durability, synchronous):
     with closing(SqliteFile(path, durability=durability)) as file:
         with file.transaction() as db:
             assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)

@@ -115,9 +115,7 @@ def after(before, count=0, inbox=0, **fields):
         "mark": Mark(now.run, now.turns),
         "turns": turns(count, version.run, version.turns),
     }
-    return Append(
-        **(plain | fields), workflow=before.workflow, workflow_id=before.workflow_id, expected=before.version
-    )
+    return Append(**(plain | fields), workflow=before.workflow, workflow_id=before.workflow_id, expected=before.version)
 
 
 def next_run(before, run, count=1, **fields):

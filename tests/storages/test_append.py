@@ -108,9 +108,7 @@ ELSEWHERE = [
 def test_an_append_that_expects_another_version_loses_and_changes_nothing(storage, expected):
     first = start(count=2)
     write(storage, first)
-    late = after(
-        start(version=expected), 1, token="late", record=record(reason="late"), inbox_added=(item("late"),)
-    )
+    late = after(start(version=expected), 1, token="late", record=record(reason="late"), inbox_added=(item("late"),))
 
     assert storage.append([late]) == [False]
     assert loaded(storage) == kept(first)

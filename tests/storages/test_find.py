@@ -131,9 +131,7 @@ def test_by_all_at_once(storage):
     begin(storage, "eu-5", tags=("vip",), started=NOON, status="failed", workflow="visits")
     begin(storage, "us-1", tags=("vip",), started=NOON, status="failed")
 
-    assert found(storage, workflow="trips", status="failed", tag="vip", since=NOON, id_prefix="eu-") == [
-        "eu-1"
-    ]
+    assert found(storage, workflow="trips", status="failed", tag="vip", since=NOON, id_prefix="eu-") == ["eu-1"]
 
 
 def test_instances_of_one_start_are_in_the_order_of_their_ids_bytes(storage):

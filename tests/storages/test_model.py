@@ -57,9 +57,7 @@ class Machine(RuleBasedStateMachine):
     def append(self, one):
         self.both(lambda storage: storage.append([one]))
 
-    @rule(
-        id_=ids, status=statuses, sent=st.integers(0, 2), offset=offsets, tags=st.sets(st.sampled_from("xy"))
-    )
+    @rule(id_=ids, status=statuses, sent=st.integers(0, 2), offset=offsets, tags=st.sets(st.sampled_from("xy")))
     def start(self, id_, status, sent, offset, tags):
         its = record(id_, status=status, started=NOON + offset, tags=tuple(sorted(tags)))
         self.append(start(id_, 2, "r1", mark=Mark("r1", sent), record=its))
@@ -81,9 +79,7 @@ class Machine(RuleBasedStateMachine):
             return
         run, before = stored.version.run, stored.version.turns
         now = self.clock()
-        rows = (
-            timer(p, now + offset, id_, run=run, claimed_until=held and now + held * SECOND) for p in were_set
-        )
+        rows = (timer(p, now + offset, id_, run=run, claimed_until=held and now + held * SECOND) for p in were_set)
         self.append(
             after(
                 stored,
@@ -101,9 +97,7 @@ class Machine(RuleBasedStateMachine):
     @rule(id_=ids, status=statuses, fingerprint=st.sampled_from(["", "mine", "other"]), keep=st.booleans())
     def record_anew(self, id_, status, fingerprint, keep):
         if (stored := self.model.load(id_)) is not None:
-            its = record(
-                id_, status=status, fingerprint=fingerprint, started=stored.record.started, tags=("x",)
-            )
+            its = record(id_, status=status, fingerprint=fingerprint, started=stored.record.started, tags=("x",))
             mark = {"mark": stored.mark} if keep else {}
             self.append(after(stored, 1, record=its, token="recorder", **mark))
 
@@ -163,9 +157,7 @@ class Machine(RuleBasedStateMachine):
         stored = self.both(lambda storage: loaded(storage, id_))
         if stored is not None:
             self.both(lambda storage: storage.load(id_, 1, stored.version.run).turns)
-            self.both(
-                lambda storage: [storage.history(id_, run) for run in (stored.version.run, stored.mark.run)]
-            )
+            self.both(lambda storage: [storage.history(id_, run) for run in (stored.version.run, stored.mark.run)])
 
 
 def test_a_storage_does_what_the_memory_storage_does(kind):

@@ -29,9 +29,7 @@ def stuck(workflow_id, fingerprint, workflow="trips"):
 
 
 def offered(storage, fingerprints=None, behind_since=0, limit=100):
-    return sorted(
-        storage.offers({"trips": "mine"} if fingerprints is None else fingerprints, behind_since, limit)
-    )
+    return sorted(storage.offers({"trips": "mine"} if fingerprints is None else fingerprints, behind_since, limit))
 
 
 def test_an_instance_with_an_inbox_is_offered_to_other_code(storage):

@@ -191,17 +191,11 @@ def test_what_nobody_listens_to_is_lost(transport, subscribe, topic):
 
 def test_one_consumer_hears_all_its_topics(transport, subscribe):
     here = subscribe(TRIPS, HOTELS, CONTROL, CLIENT, "workflow:visits")
-    batch = [
-        one
-        for topic in (TRIPS, HOTELS, CONTROL, CLIENT, "workflow:visits")
-        for one in sent(topic, "k", topic)
-    ]
+    batch = [one for topic in (TRIPS, HOTELS, CONTROL, CLIENT, "workflow:visits") for one in sent(topic, "k", topic)]
     transport.publish([*batch, *sent("workflow:others", "k", "others"), *sent("service:Cars", "k", "cars")])
 
     taken = here.take(5)
-    assert {delivery.topic: delivery.message.id for delivery in taken} == {
-        one.topic: one.topic for one in batch
-    }
+    assert {delivery.topic: delivery.message.id for delivery in taken} == {one.topic: one.topic for one in batch}
     assert here.at_hand() == []
 
 

@@ -67,9 +67,7 @@ def test_two_consumers_never_have_the_same_key(transport, subscribe):
     owners = {key: [its for its in seen if any(d.message.workflow_id == key for d in its)] for key in keys}
     assert {key: len(its) for key, its in owners.items()} == dict.fromkeys(keys, 1)
     for key, [its] in owners.items():
-        assert [d.message.id for d in its if d.message.workflow_id == key] == [
-            f"{key}/{n}" for n in range(10)
-        ]
+        assert [d.message.id for d in its if d.message.workflow_id == key] == [f"{key}/{n}" for n in range(10)]
     assert all(seen)
 
 

@@ -39,9 +39,7 @@ def lines_with(mark: str, text: str) -> set[int]:
 def run(command: list[str]) -> str:
     answer = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=False)
     if answer.returncode not in (0, 1):  # both give 1 when they found something
-        missing = (
-            f"{' '.join(command[:3])} does not run here: {answer.stderr.strip() or answer.stdout.strip()}"
-        )
+        missing = f"{' '.join(command[:3])} does not run here: {answer.stderr.strip() or answer.stdout.strip()}"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
@@ -64,9 +62,7 @@ def seeded(tmp_path: Path) -> Path:
 def test_mypy_judges_the_typed_surface_as_promised(seeded: Path) -> None:
     out = run([sys.executable, "-m", "mypy", "--output=json", *map(str, GOLDEN), str(seeded)])
     entries = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    found = [
-        (Path(one["file"]), one["line"], one["message"]) for one in entries if one["severity"] == "error"
-    ]
+    found = [(Path(one["file"]), one["line"], one["message"]) for one in entries if one["severity"] == "error"]
 
     assert judged(found, seeded) == ([], lines_with("seeded:", SEEDED))
 

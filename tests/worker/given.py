@@ -159,16 +159,12 @@ class Town:
 
     def signal(self, workflow: str, workflow_id: str, channel: str, value: Any, id: str = "") -> str:
         id = id or self.next_id()
-        self.send(
-            workflow, workflow_id, SignalReceived(id, channel, Raw(self.codec.encode(value)), reply_to="c")
-        )
+        self.send(workflow, workflow_id, SignalReceived(id, channel, Raw(self.codec.encode(value)), reply_to="c"))
         return id
 
     def call(self, workflow: str, workflow_id: str, name: str, **arguments: Any) -> str:
         id = self.next_id()
-        self.send(
-            workflow, workflow_id, MethodCalled(id, name, Raw(self.codec.encode(arguments)), reply_to="c")
-        )
+        self.send(workflow, workflow_id, MethodCalled(id, name, Raw(self.codec.encode(arguments)), reply_to="c"))
         return id
 
     def cancel(self, workflow: str, workflow_id: str) -> None:
@@ -303,8 +299,8 @@ __all__ = [
     "AttemptFailed",
     "Clock",
     "Hand",
-    "Tasks",
     "TaskCompleted",
+    "Tasks",
     "TimerFired",
     "Town",
 ]

@@ -453,9 +453,7 @@ def test_a_message_that_is_no_event_for_a_suspended_instance_is_put_away_too(tow
     town.publish("collecting", "w", Message("event", "bad", "collecting", "w", payload=_raw({"kind": "?"})))
     hand.step()
 
-    assert [one.id for one in town.transport.unacknowledged(workflow_topic("collecting") + ":dead")] == [
-        "bad"
-    ]
+    assert [one.id for one in town.transport.unacknowledged(workflow_topic("collecting") + ":dead")] == ["bad"]
     assert town.waiting(workflow_topic("collecting")) == []
 
 

@@ -105,9 +105,7 @@ def test_every_kind_of_empty_body_is_told(body, kind):
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_short_body_is_no_empty_one(body, kind):
     names: dict[str, object] = {"Service": Service, "task": task}
-    exec(
-        f"class Full(Service):\n    @task\n    {kind} work(self, a: int) -> object:\n        {body}\n", names
-    )
+    exec(f"class Full(Service):\n    @task\n    {kind} work(self, a: int) -> object:\n        {body}\n", names)
     registry = Registry([], [names["Full"]], codec=Serializer())
 
     assert set(registry.handlers) == {("Full", "work")}
@@ -257,12 +255,8 @@ def test_retry_and_timeout_are_those_of_the_worker_then_the_implementation_then_
 
     plain = Registry([], [Mine], codec=Serializer()).handlers
     strict = Registry([], [Mine], codec=Serializer(), retry=Retry(max_attempts=2), timeout=9).handlers
-    told = {
-        key[1]: (one.retry.max_attempts, one.timeout) for key, one in plain.items() if one.retry is not None
-    }
-    worker = {
-        key[1]: (one.retry.max_attempts, one.timeout) for key, one in strict.items() if one.retry is not None
-    }
+    told = {key[1]: (one.retry.max_attempts, one.timeout) for key, one in plain.items() if one.retry is not None}
+    worker = {key[1]: (one.retry.max_attempts, one.timeout) for key, one in strict.items() if one.retry is not None}
 
     assert told == {"one": (4, 4_000_000), "two": (3, 4_000_000)}
     assert worker == {"one": (2, 9), "two": (2, 9)}

@@ -178,9 +178,7 @@ def test_a_task_that_is_not_there_is_answered_with_those_that_are():
 
 
 def test_a_message_that_cannot_be_read_is_answered_too():
-    broken = Message(
-        "task", "t1", "trip", "w", "r", "m0.0", 1, headers={"h": "1"}, payload=Raw(b'{"service":1}')
-    )
+    broken = Message("task", "t1", "trip", "w", "r", "m0.0", 1, headers={"h": "1"}, payload=Raw(b'{"service":1}'))
     made = STEP.attempt(Delivery(service_topic("halve"), broken, 1))
     assert isinstance(made, Outgoing)
 

@@ -2,13 +2,13 @@
 
 import pytest
 
+from dsl import Flow, sleep, workflow
 from infinitic.engine.instance import Instance, Surroundings
 from infinitic.engine.programs import Program
 from infinitic.records import Mark, TimerRow, Version
 from infinitic.serialization import Serializer
 from infinitic.worker.held import Cache, Held
 from infinitic.worker.timers import Timers
-from dsl import Flow, sleep, workflow
 
 
 def row(position, due, attempt=0):

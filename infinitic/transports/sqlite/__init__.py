@@ -128,9 +128,7 @@ class SqliteTransport:
             return
         self._closed = True
         # those that hold instances first: their results go on before the tasks are given back
-        for consumer in sorted(
-            self._consumers.values(), key=lambda each: not any(map(queue.is_keyed, each.topics))
-        ):
+        for consumer in sorted(self._consumers.values(), key=lambda each: not any(map(queue.is_keyed, each.topics))):
             consumer.close()
         self._bells.close()
         self.file.close()

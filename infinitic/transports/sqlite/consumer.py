@@ -58,12 +58,8 @@ class SqliteConsumer:
         self._handed = transport.handed
         self._in_hand: dict[int, Delivery] = {}  # results of tasks that were handed over, by the task's row
         self._again: dict[int, Delivery] = {}  # those of them that were given back
-        self.deaths: dict[
-            tuple[str, str], int
-        ] = {}  # of instances that were being applied, where there are any
-        self._high = (
-            0  # up to here all that is ours was handed out, but for what was given back: see _back_to
-        )
+        self.deaths: dict[tuple[str, str], int] = {}  # of instances that were being applied, where there are any
+        self._high = 0  # up to here all that is ours was handed out, but for what was given back: see _back_to
         self._back_to = END
         self._mutex = threading.Lock()  # guards _back_to
         self._fresh: list[int] = []  # rows that the call under way marked as handed out
@@ -163,9 +159,7 @@ class SqliteConsumer:
             for first, _, leases in taken:
                 self._back_to = min(self._back_to, first - 1)
                 self.held.update({(lease.topic, lease.key): lease.id for lease in leases})
-                self.deaths.update(
-                    {(lease.topic, lease.key): lease.deaths for lease in leases if lease.deaths}
-                )
+                self.deaths.update({(lease.topic, lease.key): lease.deaths for lease in leases if lease.deaths})
 
     def _take_each(self, db: Connection, limit: int) -> Iterator[Taken]:
         """Another topic is the first each time, lest a busy one keeps the others waiting."""

@@ -154,9 +154,7 @@ class Listener:
         self._presence, self._heard, self._looked = presence, heard, looked
         self._patience = None if patience is None else int(patience * 1000)
         self._closing = threading.Event()
-        self._thread = threading.Thread(
-            target=self._listen, name=f"infinitic-bell-{presence.owner}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._listen, name=f"infinitic-bell-{presence.owner}", daemon=True)
         self._thread.start()
 
     def _listen(self) -> None:

@@ -14,20 +14,14 @@ from infinitic.topics import CLIENT, CONTROL, DEAD, SERVICE, WORKFLOW
 
 INSERT = "INSERT INTO messages (topic, key, body, owner) VALUES (?, ?, ?, ?)"
 DELETE = "DELETE FROM messages WHERE id = ?"
-OWN = (
-    "SELECT id, topic, key, body, deaths, suspect FROM messages"
-    " WHERE owner = ? AND owner <> 0 AND id > ? ORDER BY id"
-)
+OWN = "SELECT id, topic, key, body, deaths, suspect FROM messages WHERE owner = ? AND owner <> 0 AND id > ? ORDER BY id"
 FREE = "SELECT id, key FROM messages WHERE owner = 0 AND topic = ? ORDER BY id LIMIT ?"
 OF_KEY = "topic = ? AND key = ? AND topic >= 'workflow:'"
 TAKE_LEASE = (  # one that somebody holds stays theirs
     "INSERT INTO leases (topic, key, owner) VALUES (?, ?, ?) ON CONFLICT (topic, key)"
     " DO UPDATE SET owner = CASE owner WHEN 0 THEN excluded.owner ELSE owner END RETURNING id, owner, deaths"
 )
-BURY = (
-    "INSERT INTO dead (topic, key, body, reason, at)"
-    " SELECT topic, key, body, ?2, ?3 FROM messages WHERE id = ?1"
-)
+BURY = "INSERT INTO dead (topic, key, body, reason, at) SELECT topic, key, body, ?2, ?3 FROM messages WHERE id = ?1"
 HINTS = "(topic GLOB 'client:*' OR topic GLOB 'service:*:control')"
 
 
@@ -114,9 +108,7 @@ def _take_leases(db: Connection, owner: int, topic: str, keys: Iterable[str]) ->
 
 def free_lease(db: Connection, owner: int, topic: str, key: str) -> list[int]:
     """The owner holds the instance no longer; the ids of the messages that are free now."""
-    freed = db.execute(
-        f"SELECT id FROM messages WHERE {OF_KEY} AND owner = ?", (topic, key, owner)
-    ).fetchall()
+    freed = db.execute(f"SELECT id FROM messages WHERE {OF_KEY} AND owner = ?", (topic, key, owner)).fetchall()
     db.executemany("UPDATE messages SET owner = 0 WHERE id = ?", freed)
     held = "topic = ? AND key = ? AND owner = ?"
     db.execute(f"DELETE FROM leases WHERE {held} AND deaths = 0", (topic, key, owner))
