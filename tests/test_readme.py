@@ -196,8 +196,8 @@ class Terminal:
                 return self.output(words)
 
     def output(self, words):
-        process = self.start(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        return process.communicate(timeout=PATIENCE)[0]
+        with self.start(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            return process.communicate()[0]
 
     def start(self, words, **streams):
         program = {"python": [sys.executable], "infinitic": [sys.executable, "-m", "infinitic"]}

@@ -31,7 +31,7 @@ from infinitic.client import Client, Handle
 from infinitic.clock import SECOND, system_clock
 from infinitic.story import tell
 
-PATIENCE = 30.0
+PATIENCE = 15.0
 """How long the workers may say nothing before the demo gives up, in seconds."""
 
 ID = "oslo-42"

@@ -52,6 +52,7 @@ class Program(click.Group):
 
 
 @click.group(
+    "infinitic",
     cls=Program,
     epilog=exits.TABLE,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

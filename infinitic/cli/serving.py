@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Self
 
 import click
 from rich.text import Text
@@ -39,7 +40,7 @@ def worker(
     """
     log_to_stderr(verbose + 2 * settings.debug)
     found = load(modules)
-    made = Worker(
+    made = Introduced(
         settings.url,
         transport=settings.transport,
         storage=settings.storage,
@@ -48,9 +49,21 @@ def worker(
         concurrency=concurrency,
         name=name,
     )
-    _introduce(made, found, settings)
+    made.introduction = lambda: _introduce(made, found, settings)
     made.run()
     errors().print(f"worker {made.name} has stopped", soft_wrap=True)
+
+
+class Introduced(Worker):
+    """A worker that says what it serves as soon as it does."""
+
+    introduction: Callable[[], None] | None = None
+
+    def start(self) -> Self:
+        super().start()
+        if self.introduction is not None:
+            self.introduction()
+        return self
 
 
 def _introduce(made: Worker, found: Found, settings: Settings) -> None:

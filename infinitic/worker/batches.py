@@ -191,6 +191,7 @@ class Conductor:
 
     def _begin(self, work: Work) -> None:
         work.change = work.trouble = None
+        work.thread = threading.get_ident()
         if self.workflows is not None:
             self.workflows.began(work.deliveries[0])
         self.applying, self.since = work, self.clock()
@@ -240,8 +241,11 @@ class Conductor:
 
     # --- code that hangs (the thread that applies it is replaced, and comes back late or never) ---
 
-    def depose(self, longer_than: int) -> Work | None:
-        """Let another thread step, when one instance has been applied for *longer_than* microseconds."""
+    def depose(self, longer_than: int, deposed: Callable[[], None] = lambda: None) -> Work | None:
+        """Let another thread step, when one instance has been applied for *longer_than* microseconds.
+
+        *deposed* is called before the thread that applies it can come back.
+        """
         with self.lock:
             work = self.applying
             if work is None or self.clock() - self.since < longer_than:
@@ -250,6 +254,7 @@ class Conductor:
             self.applying = None
             self.stuck[work.workflow_id] = work
             self.cache.forget(work.workflow_id)
+            deposed()
             return work
 
     def _unstick(self, work: Work) -> None:

@@ -42,6 +42,7 @@ class Executor:
         self._pool = Pool(self._work, concurrency, "infinitic-task")
         self._usual = 1.0  # how long a `def` task takes of late, in seconds
         self._running: dict[int, Attempt] = {}
+        self._later: deque[Attempt] = deque()  # taken ahead, and not begun
         self._ending = 0  # attempts that are over and not yet told of
         self._alone: deque[Attempt] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,7 +55,8 @@ class Executor:
         """How many more attempts may be taken now: as many as may run, and as are over within some milliseconds."""
         with self._lock:
             ahead = min(AHEAD, int(SOON / self._usual)) if self._usual < SOON else 0
-            return 0 if self._closed or self._alone else self._concurrency + ahead - len(self._running)
+            taken = len(self._running) + len(self._later)
+            return 0 if self._closed or self._alone else self._concurrency + ahead - taken
 
     @property
     def busy(self) -> bool:
@@ -72,6 +74,7 @@ class Executor:
     def replace_thread(self) -> None:
         """One of the threads hangs, in workflow code: another takes its place."""
         self._pool.grow()
+        self._pool.rouse()
 
     def submit(self, deliveries: Sequence[Delivery]) -> None:
         """Run these; each is answered by a `Finished`. Once closed nothing begins: the consumer gives them back."""
@@ -86,17 +89,30 @@ class Executor:
                     self._alone.append(attempt)
                 self._begin_alone()
             else:
-                self._begin(attempt)
+                with self._lock:
+                    self._later.append(attempt)
+        self._begin_more()
 
     def _begin_alone(self) -> None:
         with self._lock:
-            attempt = self._alone[0] if self._alone and not self._running and not self._closed else None
+            waits = self._running or self._later or self._closed
+            attempt = self._alone[0] if self._alone and not waits else None
+            if attempt is not None:
+                self._running[id(attempt)] = attempt
         if attempt is not None:
             self._begin(attempt)
 
+    def _begin_more(self) -> None:
+        """Begin what was taken, as far as there is room."""
+        while True:
+            with self._lock:
+                if self._closed or not self._later or len(self._running) >= self._concurrency:
+                    return
+                attempt = self._later.popleft()
+                self._running[id(attempt)] = attempt
+            self._begin(attempt)
+
     def _begin(self, attempt: Attempt) -> None:
-        with self._lock:
-            self._running[id(attempt)] = attempt
         if attempt.handler.is_async:
             self._event_loop().call_soon_threadsafe(self._begin_async, attempt)
             return
@@ -116,6 +132,7 @@ class Executor:
         if answer is not None and not attempt.answered:
             attempt.answered = True
             self._finished(Finished(attempt.delivery, answer))
+        self._begin_more()
         if self._alone:
             self._begin_alone()
         with self._idle:
@@ -213,6 +230,7 @@ class Executor:
         """Begin nothing more; what runs goes on, and is answered."""
         with self._idle:
             self._closed = True
+            self._later.clear()
             self._alone = deque(one for one in self._alone if id(one) in self._running)
             self._idle.notify_all()
 

@@ -32,6 +32,7 @@ GIVE_UP = 30.0
 MARKS = SECOND // 10
 NEVER = 1 << 62
 STOP = 10.0
+BACKOFF, LONGEST = 0.1, 5.0
 
 log = logging.getLogger("infinitic.worker")
 
@@ -89,7 +90,6 @@ class Loops:
         self._items: deque[Finished | Work | Hung | Wake] = deque()
         self._came = Came()
         self._turn = threading.Lock()  # whoever holds it steps; a thread that hangs keeps the old one
-        self._stepper = 0
         self._tokens: SimpleQueue[None] = SimpleQueue()  # wake the keeper
         self._planned = 0  # when the keeper wakes by itself
         self._woken = False
@@ -146,11 +146,13 @@ class Loops:
             turn = self._turn
             if not turn.acquire(blocking=False):
                 return
+            if turn is not self._turn:  # its last holder hung, and came back: others step by another one
+                turn.release()
+                continue
             if not first:
                 self._executor.rouse()  # others run what was adopted while this thread goes on stepping
             first = False
             try:
-                self._stepper = threading.get_ident()
                 self._step()
             finally:
                 turn.release()
@@ -193,7 +195,7 @@ class Loops:
 
     def _trouble(self, problem: str) -> None:
         """Nobody steps until the keeper has waited."""
-        self._backoff = min(max(self._backoff * 2, 0.1), 5.0)
+        self._backoff = min(max(self._backoff * 2, BACKOFF), LONGEST)
         self._waits = self._backoff
         log.error("%s - trying again in %.1f s", problem, self._waits)
         self._tokens.put(None)
@@ -227,6 +229,7 @@ class Loops:
             return True
         try:
             if self._items and not self._waits:
+                self._tokens.put(None)
                 return False
             self._stopped.set()
             return True
@@ -262,9 +265,9 @@ class Loops:
             self._look_for_slow_code()
 
     def _look_for_slow_code(self) -> None:
-        work = self._conductor.depose(round(self._slow * SECOND))
+        work = self._conductor.depose(round(self._slow * SECOND), self._let_others_step)
         if work is not None:
-            ident = self._stepper
+            ident = work.thread
             self._stuck[ident] = (work, self._conductor.clock())
             log.warning(
                 "%s %s: its code has held up its worker for more than %g s at %s. "
@@ -274,7 +277,7 @@ class Loops:
                 self._slow,
                 where(ident),
             )
-            self._step_without(ident)
+            self._replace(ident)
         now = self._conductor.clock()
         for ident, (stuck, since) in list(self._stuck.items()):
             if stuck.back:
@@ -288,9 +291,11 @@ class Loops:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(StuckCode))
         self._put(Hung(work, problem))
 
-    def _step_without(self, ident: int) -> None:
-        """Let others step, and put a thread in the place of the one that hangs."""
+    def _let_others_step(self) -> None:
         self._turn = threading.Lock()
+
+    def _replace(self, ident: int) -> None:
+        """Put a thread in the place of the one that hangs."""
         if self._keeper is not None and self._keeper.ident == ident:
             self._keep()
         else:

@@ -37,7 +37,10 @@ class Timers:
     @property
     def next_due(self) -> int | None:
         """When the earliest is due, in microseconds; None when there is none."""
-        return self._heap[0][0] if self._heap else None
+        try:
+            return self._heap[0][0]
+        except IndexError:  # another thread may take the last one while this one looks
+            return None
 
 
 def _key(row: TimerRow) -> tuple[str, str, str, int]:

@@ -30,13 +30,14 @@ class Tasks(Protocol):
 class Work:
     """One instance's share of a batch."""
 
-    __slots__ = ("back", "change", "deliveries", "trouble", "workflow", "workflow_id")
+    __slots__ = ("back", "change", "deliveries", "thread", "trouble", "workflow", "workflow_id")
 
     def __init__(self, workflow: str, workflow_id: str) -> None:
         self.workflow, self.workflow_id = workflow, workflow_id
         self.deliveries: list[Delivery] = []
         self.change: Change | None = None
         self.trouble: Exception | None = None  # with the backend, while this was applied
+        self.thread = 0  # that applies it
         self.back = False  # whether the code that hung came back after all
 
 

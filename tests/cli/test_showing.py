@@ -136,7 +136,7 @@ Loyalty wf-1 is running
 run(weeks=2)
 ├── ✔ bonus.receive() → 3 · 1 s
 └── ● bonus.receive() · for 2 s
-    └── waits at trips.py:N in Loyalty.run: self.points += yield from self.bonus.receive()
+    └── waits at trips.py:N in Loyalty.run: extra = yield from self.bonus.receive()
 redeem(points=2) · called 1 s ago
 └── ✔ returned true · after 0 ms
 parent wf-1 is running

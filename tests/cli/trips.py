@@ -122,7 +122,8 @@ class Loyalty(Workflow):
     @method
     def run(self, weeks: int) -> Flow[int]:
         for _ in range(weeks):
-            self.points += yield from self.bonus.receive()
+            extra = yield from self.bonus.receive()
+            self.points += extra
         return self.points
 
     @method

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from random import Random
 from typing import Any
-
-from hypothesis import strategies as st
 
 from dsl import (
     Cancelled,
@@ -45,51 +44,45 @@ def kid(name: str) -> int:
     raise NotImplementedError
 
 
-PLAIN = ("task", "task", "kid", "call", "sleep", "receive")
+PLAIN = ("task", "task", "task", "kid", "call", "sleep", "sleep", "receive")
 COMBINED = ("gather", "settle", "first", "race", "timeout")
-SIMPLE = ("await", "await", "safe", "safe", "safe", "dispatch", "random", "join", "cancel")
-NESTED = (*SIMPLE, "spawn", "try", "saga", "inline", "raise", "send", "drain")
-names = st.sampled_from("abcdef")
-indexes = st.integers(0, 5)
+SIMPLE = ("await", "safe", "safe", "safe", "safe", "dispatch", "dispatch", "random", "join", "cancel")
+NESTED = (*SIMPLE, *SIMPLE, "spawn", "spawn", "try", "try", "try", "saga", "inline", "raise", "send", "drain")
 
 
-@st.composite
-def commands(draw: Any, depth: int = 0) -> Node:
-    """A command; deeper ones hold fewer others."""
-    kind = draw(st.sampled_from(PLAIN if depth <= 0 else (*PLAIN, "deferred", "flow", "coroutine", *COMBINED)))
+def command(chance: Random, depth: int) -> Node:
+    """A command; deeper ones hold others."""
+    kind = chance.choice(PLAIN if depth <= 0 else (*PLAIN, "deferred", "flow", "coroutine", *COMBINED))
     if kind in COMBINED:
-        return kind, draw(st.lists(commands(depth - 1), min_size=1, max_size=3))
+        return kind, [command(chance, depth - 1) for _ in range(chance.randint(1, 3))]
     if kind in ("flow", "coroutine"):
-        return kind, draw(blocks(depth - 1))
-    others = {"sleep": st.integers(0, 3), "receive": st.sampled_from(CHANNELS), "deferred": indexes}
-    return kind, draw(others.get(kind, names))
+        return kind, block(chance, depth - 1)
+    if kind in ("sleep", "deferred"):
+        return kind, chance.randint(0, 5)
+    return kind, chance.choice(CHANNELS if kind == "receive" else "abcdef")
 
 
-@st.composite
-def statements(draw: Any, depth: int, more: tuple[str, ...] = ()) -> Node:
-    """A statement."""
-    kind = draw(st.sampled_from((SIMPLE if depth <= 0 else NESTED) + more))
-    inner = blocks(depth - 1)
-    parts: dict[str, tuple[Any, ...]] = {
-        "await": (commands(depth),),
-        "safe": (commands(depth),),
-        "dispatch": (commands(min(depth, 1)).filter(lambda one: one[0] not in ("flow", "coroutine", "deferred")),),
-        "spawn": (inner,),
-        "join": (indexes,),
-        "cancel": (indexes,),
-        "try": (inner, st.none() | inner, st.none() | inner, st.booleans()),
-        "saga": (inner, st.lists(names, min_size=1, max_size=2)),
-        "drain": (st.sampled_from(CHANNELS),),
-    }
-    return kind, *[draw(one) for one in parts.get(kind, ())]
+def statement(chance: Random, depth: int, more: tuple[str, ...] = ()) -> Node:
+    """A statement; deeper ones hold others."""
+    kind = chance.choice((SIMPLE if depth <= 0 else NESTED) + more)
+    if kind in ("await", "safe", "dispatch"):
+        return kind, command(chance, depth)
+    if kind in ("join", "cancel"):
+        return kind, chance.randint(0, 5)
+    if kind == "spawn":
+        return kind, block(chance, depth - 1)
+    if kind == "try":
+        parts = [block(chance, depth - 1) if chance.randint(0, 2) else None for _ in range(2)]
+        return kind, block(chance, depth - 1), *parts, bool(chance.randint(0, 1))
+    if kind == "saga":
+        return kind, block(chance, depth - 1), [chance.choice("abcdef") for _ in range(chance.randint(1, 2))]
+    return (kind, chance.choice(CHANNELS)) if kind == "drain" else (kind,)
 
 
-def blocks(depth: int = 2) -> Any:
+def block(chance: Random, depth: int = 2, size: int = 0, more: tuple[str, ...] = ()) -> Block:
     """Some statements."""
-    return st.lists(statements(depth), max_size=4 if depth > 0 else 2)
-
-
-mains = st.lists(statements(2, more=("bug",)), min_size=1, max_size=6)
+    length = size or chance.randint(0, 4 if depth > 0 else 2)
+    return [statement(chance, depth, more) for _ in range(length)]
 
 
 class Awaited:
@@ -105,7 +98,7 @@ class Awaited:
 def workflow_of(main: Block, other: Block, *, mended: bool = False) -> type[Workflow]:
     """A workflow class that runs *main*, and *other* whenever that is called; *mended* leaves its bugs out."""
 
-    class Random(Workflow):
+    class Drawn(Workflow):
         red = Channel(int)
         blue = Channel(int)
 
@@ -132,7 +125,7 @@ def workflow_of(main: Block, other: Block, *, mended: bool = False) -> type[Work
         def seen(self) -> list[Any]:
             return self.trace
 
-    return Random
+    return Drawn
 
 
 class Runner:
@@ -164,7 +157,7 @@ class Runner:
             "receive": lambda: getattr(self.instance, what).receive(),
             "flow": lambda: self.block(what),
             "coroutine": lambda: self.coroutine(what),
-            "deferred": lambda: self.deferred(what) or work("x"),
+            "deferred": lambda: work("x") if self.deferred(what) is None else self.deferred(what),
         }
         return simple[kind]() if kind in simple else self.combined(kind, [self.made(one) for one in what])
 
@@ -189,7 +182,11 @@ class Runner:
             self.note(type(error).__name__, error)
 
     def do_dispatch(self, node: Node) -> Flow[None]:
-        self.deferreds.append(dispatch(self.made(node)))
+        made = self.made(node)
+        if node[0] in ("flow", "coroutine"):
+            self.deferreds.append(spawn(made))
+        else:
+            self.deferreds.append(dispatch(made))
         yield from ()
 
     def do_spawn(self, nodes: Block) -> Flow[None]:
@@ -198,7 +195,7 @@ class Runner:
 
     def do_join(self, index: int) -> Flow[None]:
         deferred = self.deferred(index)
-        if deferred is not None and deferred is not getattr(self, "joining", None):
+        if deferred is not None:
             try:
                 self.note((yield from timeout(deferred, 3)))
             except Exception as error:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from random import Random
 from typing import Any
 
-from hypothesis import event, given, note
+from hypothesis import event, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
 from infinitic.engine import turns
-from infinitic.engine.instance import Refusal
 from infinitic.engine.slots import TaskSlot
 from infinitic.events import (
     Answered,
@@ -17,17 +19,17 @@ from infinitic.events import (
     AttemptFailed,
     CancelRequested,
     MethodCalled,
+    Retried,
     SignalReceived,
     TaskCompleted,
     TimerFired,
 )
-from infinitic.history import encode_turn
+from infinitic.history import Turn, encode_turn
 from infinitic.serialization import error_value
 from tests.engine.driver import SECOND, Driver, image, program_of
-from tests.engine.programs import CHANNELS, Block, blocks, mains, workflow_of
+from tests.engine.programs import CHANNELS, block, workflow_of
 
 BROKEN = error_value(OSError("broken"))
-choices = st.lists(st.integers(0, 1_000), max_size=25)
 
 
 class Life(Driver):
@@ -67,32 +69,30 @@ def possible(life: Life, number: int) -> list[AnyEvent]:
             ]
     found += [SignalReceived(f"s{number}", channel, Raw(b"4")) for channel in CHANNELS]
     found += [MethodCalled(f"c{number}", "other", Raw(b'{"n":1}')), MethodCalled(f"q{number}", "quick")]
-    found += [CancelRequested(f"k{number}", call_id=f"c{number - 2}"), CancelRequested(f"k{number}")]
-    return [*found, TimerFired("", "timeout", life.instance.generation)]
+    found += [CancelRequested(f"k{number}", call_id=f"c{number - 2}")]
+    rare = [CancelRequested(f"k{number}"), TimerFired("", "timeout", life.instance.generation)]
+    return found + rare if number % 7 == 6 else found
 
 
-@given(main=mains, other=blocks(), picks=choices)
-def test_life_replay_and_eviction_are_the_same(main: Block, other: Block, picks: list[int]) -> None:
-    call = workflow_of(main, other).main()  # type: ignore[attr-defined]  # made at run time
-    lives = live, evicted = [Life(call, timeout=99 * SECOND) for _ in range(2)]
+def lives(chance: Random, length: int) -> str:
+    """One run lived twice, once evicted after each turn, with repeats of all that came; how it ended."""
+    call = drawn(chance).main()  # type: ignore[attr-defined]  # made at run time
+    both = live, evicted = [Life(call, timeout=99 * SECOND) for _ in range(2)]
     evicted.evict()
     assert evicted.all == live.all
-    for number, pick in enumerate(picks):
-        options = possible(live, number)
-        coming = options[pick % len(options)]
-        note(f"{coming}")
-        made = [life.apply(coming) for life in lives]
+    for number in range(length):
+        coming = chance.choice(possible(live, number))
+        made = [life.apply(coming) for life in both]
         assert [type(one) for one in made] == [type(made[0])] * 2
-        if isinstance(made[0], Refusal) or made[0] is None:
-            continue
-        assert live.bodies == evicted.bodies
-        assert evicted.all == live.all
-        evicted.evict()
-        assert evicted.all == live.all
-        _repeat(live, coming)
-    event(live.status)
-    for life in lives:
+        if isinstance(made[0], Turn):
+            assert live.bodies == evicted.bodies
+            assert evicted.all == live.all
+            evicted.evict()
+            assert evicted.all == live.all
+            _repeat(live, coming)
+    for life in both:
         turns.close(life.instance)
+    return live.status
 
 
 def _repeat(life: Life, coming: AnyEvent) -> None:
@@ -102,25 +102,50 @@ def _repeat(life: Life, coming: AnyEvent) -> None:
     life.at -= SECOND  # both lives have the same clock
 
 
-@given(main=mains, other=blocks(), picks=choices, more=choices)
-def test_a_failed_run_goes_on_after_a_retry_as_its_replay_does(
-    main: Block, other: Block, picks: list[int], more: list[int]
-) -> None:
-    life = Life(workflow_of(main, other).main(), timeout=99 * SECOND)  # type: ignore[attr-defined]  # as above
-    mended = workflow_of(main, other, mended=True).main()  # type: ignore[attr-defined]  # as above
-    for number, pick in enumerate([*picks, *more]):
-        options = possible(life, number)
-        if life.status == "failed" and pick % 3 == 0:
+def retries(chance: Random, length: int) -> int:
+    """One run, with its bugs mended at the first of its retries; how many retries there were."""
+    seed = chance.randint(0, 1_000_000)
+    life = Life(drawn(Random(seed)).main(), timeout=99 * SECOND)  # type: ignore[attr-defined]  # as above
+    mended = drawn(Random(seed), mended=True).main()  # type: ignore[attr-defined]  # as above
+    for number in range(length):
+        before = len(life.bodies)
+        if life.status == "failed" and chance.randint(0, 2) == 0:
             life.retry(mended)
-            event("retried")
-        elif life.apply(options[pick % len(options)]) is None:
-            continue
-        if life.bodies:
+        else:
+            life.apply(chance.choice(possible(life, number)))
+        if len(life.bodies) > before:
             again = life.replayed()
             assert image(again) == image(life.instance)
             assert getattr(again.state, "trace", None) == getattr(life.instance.state, "trace", None)
             turns.close(again)
     turns.close(life.instance)
+    return sum(isinstance(turn.event, Retried) for turn in life.turns)
+
+
+def drawn(chance: Random, *, mended: bool = False) -> Any:
+    return workflow_of(block(chance, size=chance.randint(3, 15), more=("bug",)), block(chance), mended=mended)
+
+
+@given(chance=st.randoms(use_true_random=False))
+def test_life_replay_and_eviction_are_the_same(chance: Random) -> None:
+    event(lives(chance, 12))
+
+
+@given(chance=st.randoms(use_true_random=False))
+def test_a_failed_run_goes_on_after_a_retry_as_its_replay_does(chance: Random) -> None:
+    event(f"{retries(chance, 20)} retries")
+
+
+def test_long_lives_are_the_same_replayed_and_evicted(count: Callable[[int, int], int]) -> None:
+    ends = Counter(lives(Random(seed), 40) for seed in range(count(200, 20_000)))
+
+    assert set(ends) == {"running", "completed", "failed", "cancelled"}
+
+
+def test_long_lives_with_retries_are_their_replays(count: Callable[[int, int], int]) -> None:
+    retried = Counter(retries(Random(seed), 40) for seed in range(count(200, 20_000)))
+
+    assert max(retried) > 3
 
 
 def test_the_random_workflows_are_of_a_kind_that_runs() -> None:

@@ -1,0 +1,196 @@
+"""The executor: how many tasks run at once, who runs alone, and what becomes of all when it closes."""
+
+import asyncio
+import threading
+from collections import Counter
+
+import pytest
+from msgspec import Raw
+from msgspec.json import decode, encode
+
+from dsl import task
+from infinitic.events import AnyEvent, AttemptFailed
+from infinitic.messages import Delivery, Message, TaskRequest, encode_payload
+from infinitic.serialization import Serializer
+from infinitic.topics import service_topic
+from infinitic.worker.executor import Executor
+from infinitic.worker.registry import Registry
+from infinitic.worker.tasks import TaskStep
+from infinitic.worker.work import Finished
+from tests.scenarios.given import until
+from tests.worker.given import Clock
+
+go = threading.Event()
+lock = threading.Lock()
+running: Counter[str] = Counter()
+most: Counter[str] = Counter()
+
+
+def enter(kind):
+    with lock:
+        running[kind] += 1
+        running["all"] += 1
+        most[kind] = max(most[kind], running[kind])
+        most["all"] = max(most["all"], running["all"])
+
+
+def leave(kind):
+    with lock:
+        running[kind] -= 1
+        running["all"] -= 1
+
+
+@task
+def quick() -> None:
+    """Over at once."""
+
+
+@task
+def held() -> None:
+    enter("held")
+    assert go.wait(20)
+    leave("held")
+
+
+@task
+async def held_async() -> None:
+    enter("async")
+    while not go.is_set():
+        await asyncio.sleep(0.001)
+    leave("async")
+
+
+@task(timeout=0.05)
+def limited() -> None:
+    enter("limited")
+    assert go.wait(20)
+    leave("limited")
+
+
+@pytest.fixture
+def finished():
+    return []
+
+
+@pytest.fixture
+def executor(finished):
+    for counter in (running, most):
+        counter.clear()
+    go.clear()
+    codec = Serializer()
+    registry = Registry([], [quick, held, held_async, limited], codec=codec)
+    made = Executor(TaskStep(registry, codec, Clock(), "me"), 3, finished.append)
+    yield made
+    go.set()
+    made.stop()
+
+
+def delivery(name, number=0, suspect=False):
+    payload = encode_payload(TaskRequest(name, name, Raw(encode({}))))
+    message = Message("task", f"{name}{number}", "trip", "w", "r", f"m0.{number}", 1, payload=payload)
+    return Delivery(service_topic(name), message, number, suspect=suspect)
+
+
+def deliveries(name, count):
+    return [delivery(name, number) for number in range(count)]
+
+
+def ids(finished: list[Finished]):
+    return sorted(one.task.message.id for one in finished)
+
+
+def after_many_short_ones(executor, finished):
+    """From now on it takes tasks ahead."""
+    for _ in range(40):
+        executor.submit(deliveries("quick", 3))
+        until(lambda: executor.wait_idle(20))
+    assert executor.capacity() > 3
+    finished.clear()
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["at first", "after many short ones"])
+@pytest.mark.parametrize("name", ["held", "held_async"])
+def test_no_more_than_the_concurrency_run_at_once(executor, finished, name, ahead):
+    if ahead:
+        after_many_short_ones(executor, finished)
+    executor.submit([*deliveries(name, 4), *deliveries("held", 4), *deliveries("held_async", 4)])
+    until(lambda: most["all"] == 3)
+    go.set()
+    until(lambda: len(finished) == 12)
+
+    assert most["all"] == 3
+
+
+def test_what_is_taken_ahead_counts_against_the_room_there_is(executor, finished):
+    after_many_short_ones(executor, finished)
+    room = executor.capacity()
+    executor.submit(deliveries("held", room))
+
+    assert executor.capacity() == 0
+    go.set()
+    until(lambda: len(finished) == room)
+
+
+def test_the_time_of_an_attempt_begins_with_it(executor, finished):
+    """Those that wait for a free place must not run out of time meanwhile."""
+    executor.submit(deliveries("held", 3))
+    executor.submit([delivery("limited", 9)])
+    until(lambda: running["held"] == 3)
+    threading.Event().wait(0.1)  # longer than the limit of the one that waits
+    assert finished == []
+    go.set()
+    until(lambda: len(finished) == 4)
+
+    assert "AttemptFailed" not in [type(event_of(one)).__name__ for one in finished]
+
+
+def event_of(one: Finished):
+    return decode(one.result.message.payload, type=AnyEvent)  # type: ignore[arg-type]  # a union
+
+
+def test_an_attempt_that_takes_too_long_is_answered_and_keeps_its_place(executor, finished):
+    executor.submit([delivery("limited")])
+    until(lambda: len(finished) == 1)
+    event = event_of(finished[0])
+
+    assert isinstance(event, AttemptFailed)
+    assert event.timed_out
+    assert executor.capacity() == 2
+    go.set()
+    assert executor.wait_idle(20)
+    assert len(finished) == 1
+
+
+def test_a_suspect_runs_with_nothing_beside_it(executor, finished):
+    executor.submit([delivery("held", 1), delivery("held_async", 2, suspect=True)])
+    until(lambda: running["held"] == 1)
+    assert executor.capacity() == 0
+    executor.submit([delivery("held", 3)])
+    go.set()
+    until(lambda: len(finished) == 3)
+
+    assert most["async"] == 1
+    assert executor.capacity() == 3
+
+
+def test_one_that_closes_begins_nothing_more_and_answers_what_runs(executor, finished):
+    executor.submit([*deliveries("held", 5), delivery("held", 9, suspect=True)])
+    until(lambda: running["held"] == 3)
+    executor.close()
+    executor.submit([delivery("quick", 7)])
+    go.set()
+
+    assert executor.wait_idle(20)
+    assert ids(finished) == ["held0", "held1", "held2"]
+    assert executor.capacity() == 0
+
+
+def test_async_tasks_can_be_cancelled_and_are_when_it_stops(executor, finished):
+    executor.submit(deliveries("held_async", 2))
+    until(lambda: running["async"] == 2)
+    executor.cancel("held_async0")
+    until(lambda: ids(finished) == ["held_async0"])
+    executor.cancel("nobody")
+    executor.stop()
+
+    assert not any(thread.name == "infinitic-async" for thread in threading.enumerate())
