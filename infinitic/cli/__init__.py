@@ -1,6 +1,6 @@
 """The command `infinitic`: click and rich over client, worker and storage."""
 
-from infinitic.cli.program import program
+from infinitic.cli.commands import program
 
 
 def main() -> None:

@@ -23,7 +23,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 T = TypeVar("T")
 
-PATIENCE, LOOK_AGAIN = 1.0, 0.02
+LOOK_AGAIN = 0.25
+"""Seconds after which a command looks anew how what it waits for stands: somebody sits and waits with it."""
+PATIENCE, POLL = 1.0, 0.02
 NEAR = 3
 LOOKED_AT = 500
 
@@ -100,7 +102,7 @@ def open_client(settings: Settings, *, creates: bool = False) -> Iterator[Client
     config = settings.config()
     if not creates:
         _refuse_absent(config)
-    with Client.over(open_backend(config, "client")) as client:
+    with Client.over(open_backend(config, "client"), look_again=LOOK_AGAIN) as client:
         try:
             yield client
         except UnknownWorkflow as error:
@@ -144,7 +146,7 @@ def when_known(find: Callable[[], T]) -> T:
         except UnknownWorkflow:
             if time.monotonic() > last:
                 raise
-        time.sleep(LOOK_AGAIN)
+        time.sleep(POLL)
 
 
 def near_ids(storage: Storage, workflow_id: str) -> list[str]:

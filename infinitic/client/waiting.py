@@ -212,6 +212,8 @@ class Waits:
         awaited.uncertain = False
         try:
             self.look([awaited])
+            if awaited.news is None and self._storage is not None and not awaited.call_id:
+                self._transport.publish([*self._questions([awaited])])  # whoever has it tells this client too
         except BaseException:
             awaited.uncertain = True
             raise

@@ -18,7 +18,7 @@ from infinitic.engine.branches import MethodRun
 from infinitic.engine.ending import run_timed_out
 from infinitic.engine.instance import SENDERS, Diverged, Instance, Refusal
 from infinitic.engine.issuing import decoded
-from infinitic.engine.running import new_branch, run
+from infinitic.engine.running import NOTHING, new_branch, run
 from infinitic.engine.settling import cancel_branch, complete, fail, settle
 from infinitic.engine.slots import CANCELLED, COMPLETED, RemoteSlot, Slot, TaskSlot, TimerSlot
 from infinitic.errors import (
@@ -68,7 +68,7 @@ def _begin(instance: Instance, name: str, call_id: str, event: events.Started | 
     method = MethodRun(ordinal, name, call_id, event.caller, event.reply_to)
     instance.methods[ordinal] = method
     method.branch = new_branch(instance, f"m{ordinal}", _called(instance, name, event.arguments), method)
-    run(instance, method.branch, None, None)
+    run(instance, method.branch, NOTHING)
 
 
 def _called(instance: Instance, name: str, arguments: Raw) -> Generator[None, None, Any]:

@@ -21,6 +21,7 @@ from infinitic.engine.slots import CANCELLED, COMPLETED, FAILED, RUNNING, JoinSl
 
 Answer = tuple[Any, BaseException | None]
 """What a branch is resumed with: a value, or an error to be thrown."""
+NOTHING: Answer = (None, None)
 
 
 def drain(instance: Instance) -> None:
@@ -31,12 +32,12 @@ def drain(instance: Instance) -> None:
         if branch.status != RUNNING or branch.outcome is not None:
             continue
         if branch.fatal is not None:
-            run(instance, branch, None, branch.fatal)
+            run(instance, branch, (None, branch.fatal))
         elif branch.cancelling:
             branch.cancelling = False
-            run(instance, branch, None, Cancelled())
+            run(instance, branch, (None, Cancelled()))
         elif slot is not None:
-            run(instance, branch, *answer_of(slot))
+            run(instance, branch, answer_of(slot))
 
 
 def answer_of(slot: Slot) -> Answer:
@@ -44,11 +45,10 @@ def answer_of(slot: Slot) -> Answer:
     return (slot.value, None) if slot.status == COMPLETED else (None, slot.error())
 
 
-def run(instance: Instance, branch: Branch, value: Any, error: BaseException | None) -> None:
-    """Resume the branch with an answer or an error, until it waits or ends."""
+def run(instance: Instance, branch: Branch, answer: Answer | None) -> None:
+    """Resume the branch with an answer, until it waits or ends."""
     previous, instance.current = instance.current, branch
     branch.stack = None
-    answer: Answer | None = (value, error)
     try:
         while answer is not None:
             value, error = answer
@@ -57,8 +57,7 @@ def run(instance: Instance, branch: Branch, value: Any, error: BaseException | N
             except StopIteration as stop:
                 answer = returned(instance, branch, stop.value)
             except BaseException as what:
-                raised(instance, branch, what)
-                answer = None
+                answer = raised(instance, branch, what)
             else:
                 answer = asked(instance, branch, yielded)
     finally:
@@ -71,13 +70,13 @@ def returned(instance: Instance, branch: Branch, value: Any) -> Answer | None:
         raise instance.divergence
     if branch.fatal is None and is_flow(value):
         branch.generator = value
-        return None, None
+        return NOTHING
     wrong = branch.fatal or wrong_return(value, instance.program.name)
     branch_ended(instance, branch, COMPLETED if wrong is None else FAILED, value, wrong)
     return None
 
 
-def raised(instance: Instance, branch: Branch, error: BaseException) -> None:
+def raised(instance: Instance, branch: Branch, error: BaseException) -> Answer | None:
     """The branch's code raised."""
     if instance.divergence is not None:
         raise instance.divergence
@@ -85,11 +84,12 @@ def raised(instance: Instance, branch: Branch, error: BaseException) -> None:
         raise error
     if branch.fatal is None and isinstance(error, Cancelled):
         branch_ended(instance, branch, CANCELLED)
-        return
+        return None
     hint = no_event_loop(error)
     if hint:
         error.add_note(hint)
     branch_ended(instance, branch, FAILED, error=branch.fatal or error)
+    return None
 
 
 def asked(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
@@ -150,7 +150,7 @@ def spawn(instance: Instance, branch: Branch, flow: Any) -> Branch:
         raise ProtocolError(f"{flow!r} runs already or is over: call its function once more for another branch.")
     child = _child(instance, branch, flow)
     child.shielded = branch.shielded
-    run(instance, child, None, None)
+    run(instance, child, NOTHING)
     return child
 
 
@@ -159,7 +159,7 @@ def compensate(instance: Instance, branch: Branch, flow: Any) -> None:
     child = _child(instance, branch, flow)
     child.shielded = True
     hold(child, branch, branch.method.branch)
-    run(instance, child, None, None)
+    run(instance, child, NOTHING)
 
 
 def _child(instance: Instance, branch: Branch, flow: Any) -> Branch:

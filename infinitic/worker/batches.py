@@ -104,9 +104,11 @@ class Conductor:
         try:
             more = self._receive()
             self._group()
-            self._apply(term)
+            trouble = self._apply(term)
             self._commit()
             self._take_tasks()
+            if trouble is not None:
+                raise trouble
         except Exception:
             self._take_back()
             raise
@@ -178,7 +180,8 @@ class Conductor:
             raise
         self.left += [one.message.workflow_id for one in unrouted]
 
-    def _apply(self, term: int) -> None:
+    def _apply(self, term: int) -> Exception | None:
+        """Apply all; what stopped it half way, if anything did: what was applied is committed all the same."""
         while self.todo:
             work = self.todo.popleft()
             self._begin(work)
@@ -186,8 +189,9 @@ class Conductor:
             self._end(work, term)
             if work.trouble is not None:
                 self.todo.appendleft(work)
-                raise work.trouble
+                return work.trouble
             self._done(work)
+        return None
 
     def _begin(self, work: Work) -> None:
         work.change = work.trouble = None
@@ -331,9 +335,10 @@ class Conductor:
         held.unsent = ()
         self._keep_mark(held, change)
         self.cache.put(change.workflow_id, held)
-        for row in change.timers_set.values():
-            if row.claimed_until:  # later ones come back by the sweep
-                self.timers.add(row)
+        for row in (*held.timers, *change.timers_set.values()):
+            if row.claimed_until and (row.run, row.position) not in change.timers_cleared:
+                self.timers.add(row)  # later ones come back by the sweep
+        held.timers = ()
 
     def _keep_mark(self, held: Held, change: Change) -> None:
         assert change.version is not None

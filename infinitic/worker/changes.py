@@ -123,9 +123,8 @@ class Change:
             self._clear(instance.run, position)
         for position, (due, attempt) in draft.timers_set.items():
             self._set(instance, position, due, attempt, now)
-        for send in turn.sends:
-            if isinstance(send, Answer):
-                self._tell_watchers(instance.run, send)
+        if self.watchers:
+            self._tell_watchers(instance, turn)
 
     def _end(self, run: str) -> None:
         self.runs_ended.append(run)
@@ -145,11 +144,16 @@ class Change:
             self.workflow, self.workflow_id, instance.run, position, due, attempt, claimed_until=held
         )
 
-    def _tell_watchers(self, run: str, answer: Answer) -> None:
-        told = Reply(self.workflow_id, answer.status, answer.call_id, run, answer.value, answer.error)
+    def _tell_watchers(self, instance: Instance, turn: Turn) -> None:
+        told = {(send.reply_to, send.call_id) for send in turn.sends if isinstance(send, Answer)}
         for client, call_id in sorted(self.watchers):
-            if call_id == answer.call_id and client != answer.reply_to:
-                self.hints.append(reply_message(client, told))
+            call = instance.calls.get(call_id)
+            if call is None:
+                continue
+            self.watchers.discard((client, call_id))
+            if (client, call_id) not in told:
+                reply = Reply(self.workflow_id, call.status, call_id, instance.run, call.value, call.error)
+                self.hints.append(reply_message(client, reply))
 
     def refuse(self, client: str, call_id: str, status: str, error: ErrorValue | None) -> None:
         """Tell a client, if one waits, that nothing came of its message."""

@@ -211,7 +211,7 @@ class Executor:
 
     def cancel(self, task_id: str) -> None:
         """A workflow wants the task no more: an `async def` one is cancelled, a `def` one runs on."""
-        if self._loop is not None:
+        if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._cancel, task_id)
 
     def _cancel(self, task_id: str) -> None:
@@ -238,7 +238,7 @@ class Executor:
         """End the threads. What still runs on one runs on unheard; what runs on the loop is cancelled."""
         self.close()
         with self._lock:
-            loop, thread = self._loop, self._loop_thread
+            loop, thread, self._loop_thread = self._loop, self._loop_thread, None
         self._pool.close()
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)

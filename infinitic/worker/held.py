@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from infinitic.engine import turns
 from infinitic.engine.instance import Instance
 from infinitic.messages import Outgoing
-from infinitic.records import Mark, StateRecord, Version
+from infinitic.records import Mark, StateRecord, TimerRow, Version
 
 
 class Held:
@@ -25,6 +25,7 @@ class Held:
         "mark",
         "record",
         "stored_mark",
+        "timers",
         "unsent",
         "version",
         "watchers",
@@ -37,6 +38,7 @@ class Held:
         self.stored_mark = mark
         self.record = record
         self.unsent: tuple[Outgoing, ...] = ()
+        self.timers: tuple[TimerRow, ...] = ()  # that somebody held when this was loaded
         self.fired: list[tuple[int, str, str]] = []
         self.watchers: set[tuple[str, str]] = set()
 

@@ -24,6 +24,7 @@ def held_of(stored: Stored, program: Program | None, surroundings: Surroundings)
     """
     held = Held(None, stored.version, stored.mark, stored.record)
     held.unsent = tuple(unsent_outputs(stored))
+    held.timers = stored.timers
     if program is None:
         return held, LookupError(f"no workflow named {stored.workflow!r} is registered here")
     if stored.record.status == SUSPENDED and stored.record.fingerprint == program.fingerprint:

@@ -1,5 +1,6 @@
 """Starting instances: ids, repeats, what happens when an id is in use."""
 
+import threading
 from uuid import UUID
 
 import pytest
@@ -328,3 +329,18 @@ def test_inline_runs_once_and_its_result_is_recorded(serve, client):
 
     assert [handle.result(20) for handle in handles] == [number + 3 for number in range(5)]
     assert sorted(ran) == [0, 1, 2, 3, 4]
+
+
+def test_a_client_that_comes_later_is_told_at_once_too(serve, client, stage, monkeypatch):
+    monkeypatch.setattr("infinitic.client.session.LOOK_AGAIN", 3600.0)  # so that it must be told
+    serve(patient)
+    client.start(patient(), id="p")
+    until(lambda: client.count(patient))
+    other = stage.another_client()
+    answers: list[str] = []
+    waiting = threading.Thread(target=lambda: answers.append(other.get("p", patient).result(20)))
+    waiting.start()
+    client.run(confirmed.by_id("p").send("yes"), timeout=20)
+    waiting.join(20)
+
+    assert answers == ["yes"]

@@ -72,14 +72,15 @@ def impatient():
 )
 def test_what_fails_now_and_then_costs_nothing(weather, kind, name, error, monkeypatch):
     monkeypatch.setattr("infinitic.worker.loops.BACKOFF", 0.002)
+    monkeypatch.setattr("infinitic.worker.loops.LONGEST", 0.02)
     url = f"memory://trouble-{name}"
     with Client(url) as client:
-        handles = [client.start(counting(3), id=f"c{number}") for number in range(10)]
+        ids = [client.start(counting(3), id=f"c{number}").id for number in range(10)]
         weather.over(kind, name, error, every=4)
         with Worker(url, workflows=[counting], services=[step], cache_instances=3, loops=impatient):
             until(lambda: client_count(client) == 10)
             weather.bad = False
-            assert [handle.result(20) for handle in handles] == [8] * 10
+            assert [client.get(one, counting).result(20) for one in ids] == [8] * 10
 
 
 def client_count(client):

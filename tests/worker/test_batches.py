@@ -6,6 +6,7 @@ from dsl import Channel, Flow, Workflow, current_task, dispatch, gather, method,
 from dsl.policies import Retry
 from infinitic.backends import Step
 from infinitic.engine.outputs import ROUTER
+from infinitic.errors import StorageError
 from infinitic.events import SignalReceived, TaskCompleted, TimerFired
 from infinitic.messages import Delivery, Message
 from infinitic.records import Mark
@@ -564,6 +565,41 @@ def test_timers_that_lie_far_ahead_are_left_to_the_sweep(town):
     hand.step()
 
     assert bytes(town.record().value) == b'"awake"'
+
+
+def test_who_takes_an_instance_over_holds_its_timers_too(town):
+    """They fire when they are due, and not only when the sweep may take them from the dead."""
+    first = town.conductor(*SERVED)
+    town.start(napping(5))
+    first.step()
+    first.crash()
+    second = town.conductor(*SERVED)
+    town.offer("napping", "w")
+    second.step()
+    town.clock.go_on(5)
+    second.step()
+
+    assert bytes(town.record().value) == b'"awake"'
+
+
+def test_trouble_with_one_instance_does_not_undo_the_others(town, monkeypatch):
+    hand = town.conductor(*SERVED)
+    for number in range(4):
+        town.start(counting(0), f"c{number}", run=f"{number:032x}")
+    load = hand.backend.storage.load
+
+    def moody(workflow_id: str, *more):
+        if workflow_id == "c2":
+            raise StorageError("this one cannot be read just now")
+        return load(workflow_id, *more)
+
+    monkeypatch.setattr(hand.backend.storage, "load", moody)
+    hand.step_with_trouble()
+    assert [town.storage.load(f"c{number}") is not None for number in range(4)] == [True, True, False, False]
+    monkeypatch.undo()
+    hand.step()
+
+    assert [town.record(f"c{number}").status for number in range(4)] == ["completed"] * 4
 
 
 def test_timers_of_the_dead_are_taken_over(town):
