@@ -70,6 +70,17 @@ def _instead(value: Any) -> str:
     return next((text for kind, text in _ADVICE if isinstance(value, kind)), general)
 
 
-def no_event_loop(error: BaseException) -> str:
-    """What to say of an error that asyncio raised because there is no event loop; "" for all others."""
-    return _NO_LOOP if isinstance(error, RuntimeError) and "event loop" in str(error) else ""
+def misuse(error: BaseException) -> ProtocolError | None:
+    """The error to fail with instead of *error*, which is the mark of a typical mistake; None for all others."""
+    advice = ""
+    if isinstance(error, RuntimeError) and "event loop" in str(error):
+        advice = _NO_LOOP
+    elif isinstance(error, AttributeError) and isinstance(error.obj, Command):
+        advice = f"{described(error.obj)} only describes a call: write `yield from` before it to get its answer."
+    elif isinstance(error, AttributeError) and error.name == "send":
+        advice = _ADVICE[0][1]  # `yield from [a, b]`
+    if not advice:
+        return None
+    made = ProtocolError(f"{error}. {advice}").with_traceback(error.__traceback__)
+    made.__cause__ = error
+    return made

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from infinitic.cli import words
 from infinitic.cli.completing import complete_id
-from infinitic.cli.console import put, put_json, say
+from infinitic.cli.console import output, put, put_json, say
 from infinitic.cli.data import record_data, story_data
 from infinitic.cli.settings import (
     Settings,
@@ -31,6 +31,9 @@ from infinitic.history import decode_turn
 from infinitic.records import STATUSES, Filter, StateRecord
 from infinitic.storages import Storage
 from infinitic.story import Story, tell
+
+HEADERS = ("ID", "WORKFLOW", "STATUS", "STARTED", "WAITS FOR, OR RESULT")
+GAP, LEAST = 2, 20
 
 
 @click.command("list")
@@ -74,7 +77,7 @@ def list_(
         put_json(json.dumps([record_data(record) for record in records[:limit]], ensure_ascii=False))
         return
     if records:
-        put(_table(records[:limit], now))
+        put(_table(records[:limit], now, output().width))
     else:
         say("there is none" if where != Filter() else "there is none yet")
     if len(records) > limit:
@@ -90,22 +93,28 @@ def _found(storage: Storage, where: Filter, limit: int) -> Iterator[StateRecord]
         yield from page.records
 
 
-def _table(records: Sequence[StateRecord], now: int) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("ID", no_wrap=True, overflow="ellipsis")
-    table.add_column("WORKFLOW", no_wrap=True, overflow="ellipsis")
-    table.add_column("STATUS", no_wrap=True, min_width=9)
-    table.add_column("STARTED", no_wrap=True)
-    table.add_column("WAITS FOR, OR RESULT", no_wrap=True, overflow="ellipsis", ratio=1)
-    for record in records:
-        table.add_row(
-            Text(record.workflow_id),
-            Text(record.workflow),
-            Text(record.status, style=STATUS_STYLES.get(record.status, "")),
-            Text(words.ago(record.started, now)),
-            Text(words.waits(record, now)),
-        )
+def _table(records: Sequence[StateRecord], now: int, width: int) -> Table:
+    """One line an instance: what does not fit into *width* is cut off the last column."""
+    rows = [_row(record, now) for record in records]
+    widths = [max(len(header), *(len(row[n]) for row in rows)) for n, header in enumerate(HEADERS)]
+    left = max(LEAST, width - sum(widths[:-1]) - GAP * len(widths))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, GAP, 0, 0))
+    for header in HEADERS:
+        table.add_column(header, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        row[-1].truncate(left, overflow="ellipsis")
+        table.add_row(*row)
     return table
+
+
+def _row(record: StateRecord, now: int) -> tuple[Text, ...]:
+    return (
+        Text(record.workflow_id),
+        Text(record.workflow),
+        Text(record.status, style=STATUS_STYLES.get(record.status, "")),
+        Text(words.ago(record.started, now)),
+        Text(words.waits(record, now)),
+    )
 
 
 @click.command()

@@ -272,10 +272,9 @@ def _attempt(tree: Tree, attempt: Attempt) -> None:
 
 
 def _line(symbol: str, text: str, *facts: str, style: str = "") -> Text:
-    line = Text(f"{symbol} ", style=STYLES[symbol])
-    line.append(text, style=style or "not dim default")
+    line = Text.assemble((f"{symbol} ", STYLES[symbol]), (text, style))
     return line.append_text(_facts(" · " if any(facts) else "", *facts))
 
 
 def _facts(before: str, *facts: str) -> Text:
-    return Text(before + " · ".join(fact for fact in facts if fact), style="dim")
+    return Text.assemble((before + " · ".join(fact for fact in facts if fact), "dim"))

@@ -212,11 +212,15 @@ class Waits:
         awaited.uncertain = False
         try:
             self.look([awaited])
-            if awaited.news is None and self._storage is not None and not awaited.call_id:
-                self._transport.publish([*self._questions([awaited])])  # whoever has it tells this client too
+            self._have_it_told(awaited)
         except BaseException:
             awaited.uncertain = True
             raise
+
+    def _have_it_told(self, awaited: Awaited) -> None:
+        """Ask for the end of a run, of which the storage knows but tells nobody: whoever holds it will."""
+        if awaited.news is None and self._storage is not None and not awaited.call_id:
+            self._transport.publish([*self._questions([awaited])])
 
     def look(self, those: Sequence[Awaited]) -> None:
         """Look how these stand: in the storage, or by asking. Raises `StorageError` or `TransportError`."""

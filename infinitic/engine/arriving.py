@@ -168,7 +168,8 @@ def task_failed(slot: TaskSlot) -> TaskFailed:
     last = slot.attempts[-1]
     lost = last.error.type == "dsl.errors:WorkerLost"
     kind = TaskTimedOut if last.timed_out else WorkerLost if lost else TaskFailed
-    return kind(slot.label, attempts[-1].error, attempts)
+    error = attempts[-1].error
+    return kind(slot.label, error.error if isinstance(error, WorkerLost) else error, attempts)
 
 
 def fire(instance: Instance, event: events.TimerFired) -> Result:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import structs
 
+from dsl.calls import TaskCall
 from infinitic.engine.ambient import Ambient
 from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt, remember
+from infinitic.engine.branches import Branch
 from infinitic.engine.comparing import check_all_taken, place_of
 from infinitic.engine.ending import close_branches
 from infinitic.engine.instance import LIVE, REPLAY, Diverged, Draft, Instance
-from dsl.calls import TaskCall
-from infinitic.engine.branches import Branch
 from infinitic.engine.running import asked, drain, raised, returned, run
-from infinitic.engine.slots import COMPLETED, ChildSlot, TaskSlot, TimerSlot
+from infinitic.engine.slots import ChildSlot, TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
 from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TaskCompleted, TimerFired
 from infinitic.history import AnySend, ContinueIssued, ReceiveIssued, RetryChild, TaskIssued, Turn, decode_turn
@@ -40,11 +41,13 @@ def _replay(instance: Instance, bodies: Sequence[bytes]) -> None:
     index = 0
     while index < len(bodies):
         turn = decode_turn(bodies[index])
-        again = None if turn.end is None else _retry_of(instance, turn, bodies, index)
+        draft.recorded = turn
+        if turn.end is None and step(instance, turn):
+            index += 1
+            continue
+        again = _retry_of(instance, turn, bodies, index)
         if again is None:
-            draft.recorded = turn
-            if not step(instance, turn):
-                apply_again(instance, turn)
+            apply_again(instance, turn)
             index += 1
         else:
             late = [decode_turn(body) for body in bodies[index + 1 : again]]
@@ -52,12 +55,14 @@ def _replay(instance: Instance, bodies: Sequence[bytes]) -> None:
             _redo_recorded(instance, turn, late, decode_turn(bodies[again]))
             instance.draft = draft
             index = again + 1
+    instance.current = None
+    if instance.divergence is not None:
+        raise instance.divergence
 
 
 def _retry_of(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: int) -> int | None:
     """Where the last turn is that voids this one; None when there is none."""
-    assert turn.end is not None
-    if turn.end.status != FAILED:
+    if turn.end is None or turn.end.status != FAILED:
         return None
     found = None
     for position in range(index + 1, len(bodies)):
@@ -68,27 +73,26 @@ def _retry_of(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: in
 
 
 def step(instance: Instance, turn: Turn) -> bool:
-    """The commonest turn, quickly: a task's answer for one branch, which then asks for one task.
+    """The commonest turn, quickly: a task's answer for the one branch that waits for it, which goes on.
 
-    False, with nothing done, for every other turn. What comes after the answer otherwise is left to `running`.
+    False, with nothing done, for any other turn.
     """
     event = turn.event
-    slot = instance.open.get(event.position) if type(event) is TaskCompleted else None
-    if type(slot) is not TaskSlot or slot.next_at or not slot.owned or turn.settled or turn.end is not None:
+    if type(event) is not TaskCompleted or turn.settled:
         return False
-    branch = slot.observers[0] if len(slot.observers) == 1 and len(turn.commands) == 1 else None
-    if type(branch) is not Branch or branch.cancelling:
+    slot: Any = instance.open.get(event.position)
+    branch = slot.observers[0] if type(slot) is TaskSlot and slot.owned and len(slot.observers) == 1 else None
+    if type(branch) is not Branch:
         return False
     try:
         value = slot.decode(event.value)
     except Exception:
         return False
-    draft = instance.draft
-    draft.taken = 0
     instance.at = turn.at
+    instance.draft.taken = 0
     instance.current = branch
     branch.stack = branch.waiting = None
-    del instance.open[slot.position]
+    del instance.open[event.position]
     try:
         yielded = branch.generator.send(value)
     except StopIteration as stop:
@@ -96,37 +100,37 @@ def step(instance: Instance, turn: Turn) -> bool:
     except BaseException as what:
         answer = raised(instance, branch, what)
     else:
-        if type(yielded) is TaskCall and not draft.taken and instance.divergence is None and not instance.voided:
-            issued = turn.commands[0]
-            definition = yielded.definition
-            if (
-                type(issued) is TaskIssued
-                and issued.position == f"{branch.prefix}{branch.counter}"
-                and issued.service == definition.owner
-                and issued.name == definition.name
-                and issued.failure is None
-                and bytes(issued.arguments) == instance.surroundings.codec.encode(yielded.arguments)
-            ):
-                branch.counter += 1
-                slot.position = issued.position
-                slot.since = turn.at
-                slot.issued = issued
-                slot.decode = instance.surroundings.signatures[definition].decode_result
-                if slot.attempt > 1:
-                    slot.attempt, slot.attempts, slot.uncounted = 1, (), 0
-                instance.open[issued.position] = slot
-                branch.waiting = slot
-                instance.turns += 1
-                instance.current = None
-                return True
+        if type(yielded) is TaskCall and _asks_again(instance, branch, slot, turn, yielded):
+            instance.turns += 1
+            return True
         answer = asked(instance, branch, yielded)
-    slot.status = COMPLETED
-    slot.observers.clear()
     run(instance, branch, answer)
     drain(instance)
-    instance.current = None
     _check(instance, turn, True, False)
     count_turn(instance, False)
+    return True
+
+
+def _asks_again(instance: Instance, branch: Branch, slot: TaskSlot, turn: Turn, call: TaskCall[Any]) -> bool:
+    """Whether *call* is to the letter the turn's only command: then the slot, which has its answer, is its slot."""
+    if len(turn.commands) != 1 or instance.draft.taken or instance.voided:
+        return False
+    issued, definition, surroundings = turn.commands[0], call.definition, instance.surroundings
+    if (
+        type(issued) is not TaskIssued
+        or issued.position != f"{branch.prefix}{branch.counter}"
+        or issued.name != definition.name
+        or issued.service != definition.owner
+        or issued.failure is not None
+        or bytes(issued.arguments) != surroundings.codec.encode(call.arguments)
+    ):
+        return False
+    branch.counter += 1
+    branch.waiting = instance.open[issued.position] = slot
+    slot.position, slot.issued, slot.since = issued.position, issued, turn.at
+    slot.decode = surroundings.signatures[definition].decode_result
+    if slot.attempts:
+        slot.attempt, slot.attempts, slot.next_at, slot.uncounted = 1, (), 0, 0
     return True
 
 
@@ -135,12 +139,12 @@ def apply_again(instance: Instance, turn: Turn) -> None:
     late = instance.ended
     draft = instance.draft
     draft.taken = 0
-    draft.settled.clear()
     instance.at = turn.at
     changed = ARRIVE[type(turn.event)](instance, turn.event) is True
     if changed:
         drain(instance)
     _check(instance, turn, changed, late)
+    draft.settled.clear()
     count_turn(instance, late)
 
 

@@ -9,7 +9,7 @@ from dsl.combinators import All, Combinator, First, Gather, Race, Settle, Timeou
 from dsl.deferreds import Deferred
 from dsl.errors import Cancelled, ProtocolError
 from dsl.inlines import ContinueAsNew
-from dsl.protocol import is_flow, no_event_loop, wrong_return, wrong_yield
+from dsl.protocol import is_flow, misuse, wrong_return, wrong_yield
 from infinitic.engine.branches import Branch, discard, is_fresh, stack_of
 from infinitic.engine.continuing import continue_as_new
 from infinitic.engine.ending import branch_ended, close_quietly
@@ -85,10 +85,9 @@ def raised(instance: Instance, branch: Branch, error: BaseException) -> Answer |
     if branch.fatal is None and isinstance(error, Cancelled):
         branch_ended(instance, branch, CANCELLED)
         return None
-    hint = no_event_loop(error)
-    if hint:
-        error.add_note(hint)
-    branch_ended(instance, branch, FAILED, error=branch.fatal or error)
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next  # without the engine's own frame
+    branch_ended(instance, branch, FAILED, error=branch.fatal or misuse(error) or error)
     return None
 
 

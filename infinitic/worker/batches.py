@@ -19,12 +19,13 @@ from infinitic.errors import StorageError, TransportError
 from infinitic.events import TimerFired
 from infinitic.ids import new_id
 from infinitic.messages import Delivery, Outgoing, event_message
-from infinitic.records import Append, Mark
+from infinitic.records import Mark
 from infinitic.topics import control_topic, service_topic, workflow_topic
 from infinitic.transports import Consumer
 from infinitic.worker.applying import Applier
-from infinitic.worker.changes import Change, expiry
+from infinitic.worker.changes import Change
 from infinitic.worker.held import Cache, Held
+from infinitic.worker.marks import move_mark, write_marks
 from infinitic.worker.registry import Registry
 from infinitic.worker.reporting import dead_letters, report
 from infinitic.worker.routing import routed
@@ -333,22 +334,13 @@ class Conductor:
         held.record = change.record or held.record
         held.watchers = change.watchers
         held.unsent = ()
-        self._keep_mark(held, change)
+        if move_mark(held, change, self.backend.marks):
+            self.moved.add(change.workflow_id)
         self.cache.put(change.workflow_id, held)
         for row in (*held.timers, *change.timers_set.values()):
             if row.claimed_until and (row.run, row.position) not in change.timers_cleared:
                 self.timers.add(row)  # later ones come back by the sweep
         held.timers = ()
-
-    def _keep_mark(self, held: Held, change: Change) -> None:
-        assert change.version is not None
-        held.stored_mark = held.mark
-        held.mark = Mark(change.version.run, change.version.turns)
-        if self.backend.marks:
-            gone = held.stored_mark
-            held.fired = [one for one in held.fired if one[1] == gone.run and one[0] >= gone.turns] + change.fired
-            if held.mark != held.stored_mark:
-                self.moved.add(change.workflow_id)
 
     def _lost(self, change: Change) -> None:
         """Somebody else moved the instance: load it afresh, and apply the messages again. Timers' rows remain."""
@@ -363,28 +355,10 @@ class Conductor:
         if not self.backend.marks:
             return
         wanted = list(self.moved if ids is None else ids)
-        held = {id: one for id in wanted if (one := self.cache.get(id)) is not None}
-        appends = [self._mark_append(id, one) for id, one in held.items() if one.mark != one.stored_mark]
-        won = self.backend.storage.append(appends) if appends else []
-        for append, wins in zip(appends, won, strict=True):
-            if wins:
-                one = held[append.workflow_id]
-                one.stored_mark, one.fired = one.mark, []
-            else:
-                self.cache.drop(append.workflow_id)
+        held = [(id, one) for id in wanted if (one := self.cache.get(id)) is not None]
+        for workflow_id in write_marks(self.backend.storage, held, self.token, self.retention):
+            self.cache.drop(workflow_id)
         self.moved.difference_update(wanted)
-
-    def _mark_append(self, workflow_id: str, held: Held) -> Append:
-        return Append(
-            workflow=held.record.workflow if held.record is not None else "",
-            workflow_id=workflow_id,
-            expected=held.version,
-            version=held.version,
-            token=self.token,
-            mark=held.mark,
-            timers_cleared=tuple((run, position) for _, run, position in held.fired),
-            expires=expiry(held.record, self.retention),
-        )
 
     def _evict(self) -> None:
         excess = self.cache.excess()

@@ -10,7 +10,7 @@ from tests.crash.given import Fleet
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "crash.db"
 
 

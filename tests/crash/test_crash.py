@@ -52,7 +52,7 @@ def test_a_task_that_kills_its_process_each_time_fails_and_takes_nobody_with_it(
     doomed = client.start(dying(str(deaths), 1_000), id="doomed")
     spared = client.start(dying(str(tmp_path / "spared"), 2), id="spared")
 
-    def over() -> bool:
+    def over():
         fleet.keep_up(2)
         return client.count(status="running") == 0 and client.count() == 5
 
@@ -75,7 +75,7 @@ def test_workflow_code_that_kills_its_process_suspends_its_instance_only(fleet, 
     others = [client.start(journey(number), id=f"j{number}") for number in (1, 2, 4)]
     client.start(fatal(str(tmp_path / "deaths"), 1_000), id="fatal")
 
-    def over() -> bool:
+    def over():
         fleet.keep_up(2)
         return client.count(status="running") == 0 and client.count(fatal, status="suspended") == 1
 

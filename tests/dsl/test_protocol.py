@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from dsl import Workflow, method, query, sleep, task, workflow
-from dsl.protocol import is_flow, no_event_loop, wrong_return, wrong_yield
+from dsl.protocol import is_flow, misuse, wrong_return, wrong_yield
 
 
 @task
@@ -126,7 +126,40 @@ def test_generators_and_coroutines_are_flows():
     coming.close()
 
 
-def test_the_missing_event_loop_is_explained_and_nothing_else():
-    assert no_event_loop(RuntimeError("no running event loop")) == NO_LOOP
-    assert no_event_loop(RuntimeError("other")) == ""
-    assert no_event_loop(ValueError("event loop")) == ""
+def caught(call):
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_an_error_for_want_of_an_event_loop_says_what_to_write_instead():
+    error = RuntimeError("no running event loop")
+
+    assert str(misuse(error)) == f"no running event loop. {NO_LOOP}"
+    assert misuse(error).__cause__ is error
+
+
+def test_an_attribute_of_a_command_says_that_its_answer_is_missing():
+    error = caught(lambda: sleep(5).upper())
+
+    assert str(misuse(error)) == (
+        "'Timer' object has no attribute 'upper'. "
+        "sleep(5 s) only describes a call: write `yield from` before it to get its answer."
+    )
+
+
+def test_yield_from_a_list_is_told_of_gather():
+    def flow():
+        yield from [sleep(1), sleep(2)]
+
+    running = flow()
+    next(running)
+
+    assert "gather(*commands)" in str(misuse(caught(lambda: running.send(5))))
+
+
+def test_other_errors_are_the_users_own():
+    for error in (RuntimeError("other"), ValueError("event loop"), caught(lambda: "".nothing)):
+        assert misuse(error) is None

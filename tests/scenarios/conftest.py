@@ -1,4 +1,4 @@
-"""Every backend that the scenarios run over, with real workers and clients. Adding one is one line in `BACKENDS`."""
+"""Every backend that the scenarios run over, with real workers and clients. One more is a line in `BACKENDS`."""
 
 import gc
 import importlib.util
@@ -37,12 +37,12 @@ def stage(url) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def client(stage) -> Client:
+def client(stage: Stage) -> Client:
     return stage.client
 
 
 @pytest.fixture
-def serve(stage) -> Callable[..., Worker]:
+def serve(stage: Stage) -> Callable[..., Worker]:
     """`serve(trip, charge, …)`: a worker for these workflows and services."""
     return stage.serve
 

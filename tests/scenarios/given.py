@@ -1,4 +1,4 @@
-"""What the scenarios share: a stage with workers and a client, waiting with a deadline, and tasks that can be held up."""
+"""What the scenarios share: a stage of workers and clients, waiting with a deadline, tasks that are held up."""
 
 import threading
 import time

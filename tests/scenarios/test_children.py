@@ -1,5 +1,7 @@
 """Children: workflows that start others, wait for them, and hear how they fail."""
 
+from typing import Any
+
 import pytest
 
 from dsl import (
@@ -94,7 +96,7 @@ def test_a_failure_comes_with_its_whole_chain(serve, client):
     with pytest.raises(WorkflowFailed) as raised:
         client.run(grandparent(500), timeout=20)
 
-    error = raised.value
+    error: Any = raised.value
     assert cause_chain(error) == [
         "WorkflowFailed",
         "WorkflowFailed",

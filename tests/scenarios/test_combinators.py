@@ -220,7 +220,8 @@ def dispatching(count: int) -> Flow[list[int]]:
     answers = []
     for one in reversed(deferreds):
         answers.append((yield from one))
-    return answers + [(yield from deferreds[0])]
+    answers.append((yield from deferreds[0]))
+    return answers
 
 
 def test_a_deferred_answers_as_often_as_it_is_asked(serve, client):

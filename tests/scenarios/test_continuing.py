@@ -75,7 +75,7 @@ def leaving(again: bool = True) -> Flow[str]:
 def from_a_branch() -> Flow[str]:
     def leg() -> Flow[str]:
         yield from sleep(0)
-        yield from continue_as_new(telling())
+        return (yield from continue_as_new(telling()))
 
     from dsl import spawn
 

@@ -98,7 +98,7 @@ def test_a_finished_instance_is_kept_for_its_retention_and_goes_then(serve, clie
 
 
 def test_what_ended_by_a_timer_goes_too(serve, client, storage):
-    """The row of the timer is cleared in a write of its own, which must not forget when the instance expires."""
+    """The timer's row is cleared in a write of its own, which must not forget when the instance expires."""
     serve(napping)
     client.start(napping(), id="n").result(20)
     until(lambda: storage.load("n").timers == () and storage.load("n").mark.turns == 2)

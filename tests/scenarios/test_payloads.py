@@ -173,13 +173,19 @@ def receiving() -> Flow[str]:
     return (yield from words.receive())
 
 
+SIZING = """
+from dsl import *
+
+@workflow
+def sizing(size: {}) -> Flow[int]:
+    yield from sleep(0)
+    return 1
+"""
+
+
 def test_a_workflow_whose_arguments_cannot_be_read_fails(serve, client, deploy):
-    older = deploy(
-        "from dsl import *\n@workflow\ndef sizing(size: str) -> Flow[int]:\n    yield from sleep(0)\n    return 1\n"
-    )
-    newer = deploy(
-        "from dsl import *\n@workflow\ndef sizing(size: int) -> Flow[int]:\n    yield from sleep(0)\n    return 1\n"
-    )
+    older = deploy(SIZING.format("str"))
+    newer = deploy(SIZING.format("int"))
     serve(newer.sizing)
 
     with pytest.raises(WorkflowFailed) as raised:

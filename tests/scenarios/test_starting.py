@@ -24,6 +24,7 @@ from dsl import (
     workflow_id,
 )
 from infinitic.backends.urls import open_backend
+from infinitic.client import Client
 from infinitic.errors import UnknownWorkflow, WorkflowExists, WorkflowFailed
 from infinitic.events import Started
 from infinitic.ids import new_id, new_run
@@ -331,16 +332,15 @@ def test_inline_runs_once_and_its_result_is_recorded(serve, client):
     assert sorted(ran) == [0, 1, 2, 3, 4]
 
 
-def test_a_client_that_comes_later_is_told_at_once_too(serve, client, stage, monkeypatch):
-    monkeypatch.setattr("infinitic.client.session.LOOK_AGAIN", 3600.0)  # so that it must be told
+def test_a_client_that_comes_later_is_told_at_once_too(serve, client, url):
     serve(patient)
     client.start(patient(), id="p")
     until(lambda: client.count(patient))
-    other = stage.another_client()
     answers: list[str] = []
-    waiting = threading.Thread(target=lambda: answers.append(other.get("p", patient).result(20)))
-    waiting.start()
-    client.run(confirmed.by_id("p").send("yes"), timeout=20)
-    waiting.join(20)
+    with Client.over(open_backend(url, "client"), look_again=3600) as other:  # it never looks: it must be told
+        waiting = threading.Thread(target=lambda: answers.append(other.get("p", patient).result(20)))
+        waiting.start()
+        client.run(confirmed.by_id("p").send("yes"), timeout=20)
+        waiting.join(20)
 
     assert answers == ["yes"]

@@ -1,4 +1,4 @@
-"""Suspension: code that cannot follow history changes nothing; what comes waits in the inbox for code that can."""
+"""Suspension: code that cannot follow history changes nothing; what comes waits for code that can."""
 
 import threading
 

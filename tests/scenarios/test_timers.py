@@ -89,7 +89,8 @@ def test_a_timer_survives_the_worker_that_set_it(serve, client):
 def test_a_timer_that_was_due_while_no_worker_ran_fires_late(serve, client, storage):
     first = serve(napping)
     handle = client.start(napping(0.05), id="n")
-    row = until(lambda: (found := storage.load("n")) is not None and found.timers)[0]
+    until(lambda: client.count(napping))
+    [row] = storage.load("n").timers
     first.close()
     until(lambda: storage.now() > row.due)
     serve(napping)

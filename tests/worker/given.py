@@ -1,4 +1,4 @@
-"""A conductor driven by hand over the memory backend: no threads, a clock that jumps, tasks run where one says."""
+"""A conductor driven by hand over the memory backend: no threads, a clock that jumps, tasks run on demand."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,20 +10,10 @@ from infinitic.backends import Committed, Step
 from infinitic.backends.distributed import DistributedBackend
 from infinitic.engine.instance import Surroundings
 from infinitic.errors import StorageError, TransportError
-from infinitic.events import (
-    AttemptFailed,
-    CancelRequested,
-    Event,
-    MethodCalled,
-    Retried,
-    SignalReceived,
-    Started,
-    TaskCompleted,
-    TimerFired,
-)
+from infinitic.events import CancelRequested, Event, MethodCalled, Retried, SignalReceived, Started
 from infinitic.history import Turn, decode_turn
 from infinitic.messages import Delivery, Message, Outgoing, Reply, event_message
-from infinitic.records import Append, StateRecord, Stored
+from infinitic.records import StateRecord, Stored
 from infinitic.serialization import Serializer
 from infinitic.storages.memory import MemoryStorage
 from infinitic.topics import client_topic, workflow_topic
@@ -217,7 +207,7 @@ class Hand:
         self, town: Town, served: Sequence[Any], *, cache_instances: int = 100, fails: Sequence[str] = ()
     ) -> None:
         self.town = town
-        self.backend = Backend(town.transport.another(), town.storage.another(), town.log)  # type: ignore[arg-type]
+        self.backend = Backend(town.transport.another(), town.storage.another(), town.log)
         self.backend.fails = [*fails]
         workflows = [one for one in served if _is_workflow(one)]
         services = [one for one in served if not _is_workflow(one)]
@@ -289,18 +279,3 @@ class Hand:
 
 def _is_workflow(one: Any) -> bool:
     return isinstance(one, WorkflowFunction) or (isinstance(one, type) and issubclass(one, Workflow))
-
-
-__all__ = [
-    "NOON",
-    "RUN",
-    "SECOND",
-    "Append",
-    "AttemptFailed",
-    "Clock",
-    "Hand",
-    "TaskCompleted",
-    "Tasks",
-    "TimerFired",
-    "Town",
-]

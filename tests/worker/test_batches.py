@@ -1,4 +1,4 @@
-"""`Conductor.step`: batches, the cache, marks, trouble at every point of the commit, two workers on one instance."""
+"""`Conductor.step`: batches, cache, marks, trouble at each point of the commit, two workers on one instance."""
 
 import pytest
 

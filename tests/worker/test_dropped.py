@@ -71,7 +71,7 @@ def careful() -> Flow[int]:
     later = charge(7)
     spawn(child.fn())
     logger.info("fine")
-    print("fine")
+    len("fine")
     services.charge.fn(6)
     words.drain()
     yield from gather(later, Hotels.book("Oslo"))

@@ -145,7 +145,7 @@ def test_the_time_of_an_attempt_begins_with_it(executor, finished):
 
 
 def event_of(one: Finished):
-    return decode(one.result.message.payload, type=AnyEvent)  # type: ignore[arg-type]  # a union
+    return decode(one.result.message.payload, type=AnyEvent)
 
 
 def test_an_attempt_that_takes_too_long_is_answered_and_keeps_its_place(executor, finished):

@@ -59,7 +59,7 @@ def event_of(outgoing: Outgoing):
         "m0.0",
     )
     assert message.headers == {"h": "1"}
-    return decode(message.payload, type=AnyEvent)  # type: ignore[arg-type]  # a union
+    return decode(message.payload, type=AnyEvent)
 
 
 def failed(error, **fields) -> AttemptFailed:
