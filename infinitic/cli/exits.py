@@ -9,6 +9,7 @@ from rich.text import Text
 
 from infinitic.cli.console import errors
 from infinitic.errors import (
+    Bug,
     InfiniticError,
     InvalidId,
     NoStorage,
@@ -43,6 +44,8 @@ def code_of(error: BaseException) -> int:
             return OPERATOR
         case TimeoutError():
             return TIMED_OUT
+        case Bug():
+            return BUG
         case InfiniticError():
             return REFUSED
         case click.Abort() | KeyboardInterrupt():

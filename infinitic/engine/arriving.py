@@ -21,14 +21,7 @@ from infinitic.engine.issuing import decoded
 from infinitic.engine.running import NOTHING, new_branch, run
 from infinitic.engine.settling import cancel_branch, complete, fail, settle
 from infinitic.engine.slots import CANCELLED, COMPLETED, RemoteSlot, Slot, TaskSlot, TimerSlot
-from infinitic.errors import (
-    Bug,
-    DecodeError,
-    UnknownWorkflow,
-    WorkflowFailed,
-    WorkflowFinished,
-    WorkflowTimedOut,
-)
+from infinitic.errors import Bug, DecodeError, UnknownWorkflow, WorkflowFailed, WorkflowFinished, WorkflowTimedOut
 from infinitic.history import Answer, NextAttempt
 from infinitic.records import FAILED
 from infinitic.serialization import error_value, rebuild

@@ -11,7 +11,7 @@ from infinitic import history
 from infinitic.engine.branches import Branch, stack_of
 from infinitic.engine.instance import Diverged, Instance
 from infinitic.engine.slots import task_label
-from infinitic.errors import NonDeterminismError
+from infinitic.errors import EncodeError, NonDeterminismError
 from infinitic.serialization import canonical
 
 WRAPPED = b'{"$codec"'
@@ -77,6 +77,26 @@ def next_recorded(instance: Instance, branch: Branch, asked: Any, declared: Any,
     if issued is None or issued.position != asked.position or not same(issued, asked, declared):
         raise diverged(instance, branch, asked.position, issued, described(command))
     draft.taken += 1
+    return issued
+
+
+def recorded_task(instance: Instance, branch: Branch, call: Any) -> history.TaskIssued | None:
+    """The next command of the recorded turn when it is, to the letter, the task that *call* asks for."""
+    recorded, taken = instance.draft.recorded, instance.draft.taken
+    if recorded is None or taken >= len(recorded.commands) or instance.voided:
+        return None
+    issued, definition = recorded.commands[taken], call.definition
+    if type(issued) is not history.TaskIssued or issued.position != f"{branch.prefix}{branch.counter}":
+        return None
+    if issued.name != definition.name or issued.service != definition.owner or issued.failure is not None:
+        return None
+    try:
+        if bytes(issued.arguments) != instance.surroundings.codec.encode(call.arguments):
+            return None
+    except EncodeError:
+        return None
+    branch.counter += 1
+    instance.draft.taken = taken + 1
     return issued
 
 

@@ -19,19 +19,10 @@ from dsl.policies import Retry
 from dsl.timers import Timer
 from infinitic import history
 from infinitic.engine.branches import Branch, discard
-from infinitic.engine.comparing import next_recorded, same
+from infinitic.engine.comparing import next_recorded, recorded_task, same
 from infinitic.engine.instance import FAILURES, Instance
 from infinitic.engine.settling import settle
-from infinitic.engine.slots import (
-    COMPLETED,
-    FAILED,
-    CallSlot,
-    ChildSlot,
-    ReceiveSlot,
-    Slot,
-    TaskSlot,
-    TimerSlot,
-)
+from infinitic.engine.slots import COMPLETED, FAILED, CallSlot, ChildSlot, ReceiveSlot, Slot, TaskSlot, TimerSlot
 from infinitic.errors import EncodeError
 from infinitic.events import NULL, ErrorValue, from_datetime
 from infinitic.ids import derived_id, derived_run
@@ -146,6 +137,11 @@ def _sent(instance: Instance, branch: Branch, call: Any, kind: Any, slot_kind: A
 def issue_task(instance: Instance, branch: Branch, call: TaskCall[Any]) -> Slot:
     """Run a task of a service."""
     task = call.definition
+    issued = recorded_task(instance, branch, call)
+    if issued is not None:
+        decode = instance.surroundings.signatures[task].decode_result
+        slot = instance.open[issued.position] = TaskSlot(issued.position, instance.at, issued=issued, decode=decode)
+        return slot
     named = {"service": task.owner, "name": task.name, "options": task_options(call.given)}
     return _sent(instance, branch, call, history.TaskIssued, TaskSlot, **named)
 

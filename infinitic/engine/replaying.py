@@ -12,14 +12,15 @@ from dsl.calls import TaskCall
 from infinitic.engine.ambient import Ambient
 from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt, remember
 from infinitic.engine.branches import Branch
-from infinitic.engine.comparing import check_all_taken, place_of
+from infinitic.engine.comparing import check_all_taken, place_of, recorded_task
 from infinitic.engine.ending import close_branches
 from infinitic.engine.instance import LIVE, REPLAY, Diverged, Draft, Instance
 from infinitic.engine.running import asked, drain, raised, returned, run
+from infinitic.engine.settling import complete
 from infinitic.engine.slots import ChildSlot, TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
 from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TaskCompleted, TimerFired
-from infinitic.history import AnySend, ContinueIssued, ReceiveIssued, RetryChild, TaskIssued, Turn, decode_turn
+from infinitic.history import AnySend, ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
 from infinitic.records import FAILED
 
 
@@ -73,26 +74,35 @@ def _retry_of(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: in
 
 
 def step(instance: Instance, turn: Turn) -> bool:
-    """The commonest turn, quickly: a task's answer for the one branch that waits for it, which goes on.
-
-    False, with nothing done, for any other turn.
-    """
-    event = turn.event
-    if type(event) is not TaskCompleted or turn.settled:
-        return False
-    slot: Any = instance.open.get(event.position)
-    branch = slot.observers[0] if type(slot) is TaskSlot and slot.owned and len(slot.observers) == 1 else None
-    if type(branch) is not Branch:
+    """The commonest turn, quickly: a task was completed, and the run goes on. False, with nothing done, for others."""
+    event, draft = turn.event, instance.draft
+    slot: Any = instance.open.get(event.position) if type(event) is TaskCompleted else None
+    if type(slot) is not TaskSlot or turn.settled or instance.end is not None:
         return False
     try:
-        value = slot.decode(event.value)
+        value = slot.decode(event.value)  # type: ignore[union-attr]  # a TaskCompleted, as there is a slot
     except Exception:
         return False
     instance.at = turn.at
-    instance.draft.taken = 0
+    draft.taken = 0
+    observer = slot.observers[0] if slot.owned and len(slot.observers) == 1 else None
+    if type(observer) is not Branch:
+        complete(instance, slot, value)
+    else:
+        _goes_on(instance, observer, slot, value)
+    if instance.ready:
+        drain(instance)
+    if draft.taken != len(turn.commands) or instance.ended:
+        _check(instance, turn, True, False)
+    instance.turns += 1
+    return True
+
+
+def _goes_on(instance: Instance, branch: Branch, slot: TaskSlot, value: Any) -> None:
+    """Resume the one branch that waits for a task's answer. If it asks for the recorded task, that has its slot."""
     instance.current = branch
     branch.stack = branch.waiting = None
-    del instance.open[event.position]
+    del instance.open[slot.position]
     try:
         yielded = branch.generator.send(value)
     except StopIteration as stop:
@@ -100,38 +110,16 @@ def step(instance: Instance, turn: Turn) -> bool:
     except BaseException as what:
         answer = raised(instance, branch, what)
     else:
-        if type(yielded) is TaskCall and _asks_again(instance, branch, slot, turn, yielded):
-            instance.turns += 1
-            return True
+        issued = recorded_task(instance, branch, yielded) if type(yielded) is TaskCall else None
+        if issued is not None:
+            branch.waiting = instance.open[issued.position] = slot
+            slot.position, slot.issued, slot.since = issued.position, issued, instance.at
+            slot.decode = instance.surroundings.signatures[yielded.definition].decode_result
+            if slot.attempts:
+                slot.attempt, slot.attempts, slot.next_at, slot.uncounted = 1, (), 0, 0
+            return
         answer = asked(instance, branch, yielded)
     run(instance, branch, answer)
-    drain(instance)
-    _check(instance, turn, True, False)
-    count_turn(instance, False)
-    return True
-
-
-def _asks_again(instance: Instance, branch: Branch, slot: TaskSlot, turn: Turn, call: TaskCall[Any]) -> bool:
-    """Whether *call* is to the letter the turn's only command: then the slot, which has its answer, is its slot."""
-    if len(turn.commands) != 1 or instance.draft.taken or instance.voided:
-        return False
-    issued, definition, surroundings = turn.commands[0], call.definition, instance.surroundings
-    if (
-        type(issued) is not TaskIssued
-        or issued.position != f"{branch.prefix}{branch.counter}"
-        or issued.name != definition.name
-        or issued.service != definition.owner
-        or issued.failure is not None
-        or bytes(issued.arguments) != surroundings.codec.encode(call.arguments)
-    ):
-        return False
-    branch.counter += 1
-    branch.waiting = instance.open[issued.position] = slot
-    slot.position, slot.issued, slot.since = issued.position, issued, turn.at
-    slot.decode = surroundings.signatures[definition].decode_result
-    if slot.attempts:
-        slot.attempt, slot.attempts, slot.next_at, slot.uncounted = 1, (), 0, 0
-    return True
 
 
 def apply_again(instance: Instance, turn: Turn) -> None:

@@ -372,10 +372,8 @@ class Conductor:
         """Others may have the instances that were left, unless they came back, or more for them is at hand."""
         if self.left and self.workflows is not None:
             wanted = {one.message.workflow_id for one in self.pending}
-            left, self.left = [one for one in self.left if one not in self.cache and one not in wanted], []
-            self.workflows.release(left)
-
-    # --- tasks ---
+            self.workflows.release([one for one in self.left if one not in self.cache and one not in wanted])
+            self.left.clear()
 
     def _take_tasks(self) -> None:
         if self.control is not None and self.control_bell.answer():

@@ -124,6 +124,8 @@ class Executor:
         """The attempt is over; *answer* is None when it was answered before."""
         if self.consumer is not None:
             self.consumer.ended(attempt.delivery)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s attempt %d of %s is over", attempt.handler.label, attempt.message.attempt, attempt.message.id)
         with self._lock:
             self._running.pop(id(attempt), None)
             self._ending += 1

@@ -19,6 +19,10 @@ workflow_log = logging.getLogger("infinitic.workflow")
 def report(change: Change) -> None:
     """Log what the workflow's code logged, and what went wrong."""
     about = {"workflow": change.workflow, "workflow_id": change.workflow_id}
+    if change.rows and log.isEnabledFor(logging.DEBUG):
+        counts = [str(row.number) for row in change.rows]
+        status = change.record.status if change.record is not None else "running"
+        log.debug("%s %s: turn %s, %s", change.workflow, change.workflow_id, ", ".join(counts), status)
     for line in change.logs:
         try:
             workflow_log.log(line.level, line.message, *line.args, extra={**line.extra, **about})

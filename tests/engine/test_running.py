@@ -257,8 +257,15 @@ def test_asyncio_in_a_workflow_is_answered_with_a_hint():
 
     run = drive(flow)
 
-    assert run.error == "RuntimeError: no running event loop"
-    assert "runs on no event loop" in run.instance.end.error.notes[0]
+    assert run.error.startswith("ProtocolError: no running event loop. ")
+
+
+def test_attributes_of_a_command_are_answered_with_a_hint():
+    def flow():
+        return step("a").price
+        yield
+
+    assert "only describes a call: write `yield from` before it" in drive(flow).error
 
 
 # --- what must not be returned ---

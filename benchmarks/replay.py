@@ -1,0 +1,243 @@
+"""Replay from stored bytes, every check on, beside the bare loop in the same run; and what a parked workflow weighs.
+
+The bare loop decodes each turn and the result in it by their types, sends that to the same generator, and compares the
+encoded arguments of what it yields: no instance, no positions, no table of what is open. Rounds of both alternate;
+figures are medians over the rounds, with their range.
+
+    python -m benchmarks.replay [--rounds 15] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+from msgspec import Raw
+from rich.console import Console
+from rich.table import Table
+
+from infinitic import Flow, gather, task, workflow
+from infinitic.engine import turns
+from infinitic.engine.instance import Instance, Surroundings
+from infinitic.engine.programs import Program
+from infinitic.events import Started, TaskCompleted
+from infinitic.history import TaskIssued, Turn, decode_turn, encode_turn
+from infinitic.serialization import Serializer
+
+RUN = "00000000000000000000000000000001"
+NOON = 1_800_000_000_000_000
+CODEC = Serializer()
+SURROUNDINGS = Surroundings(CODEC)
+KILOBYTE = "x" * 1_000
+
+
+@task
+def add(total: int, number: int) -> int:
+    raise NotImplementedError
+
+
+@task
+def fetch(number: int) -> dict[str, str]:
+    raise NotImplementedError
+
+
+@workflow
+def chain(steps: int) -> Flow[int]:
+    total = 0
+    for number in range(steps):
+        total = yield from add(total, number)
+    return total
+
+
+@workflow
+def documents(steps: int) -> Flow[int]:
+    total = 0
+    for number in range(steps):
+        total += len((yield from fetch(number))["text"])
+    return total
+
+
+@workflow
+def fan(steps: int) -> Flow[int]:
+    return sum((yield from gather(*[add(number, 1) for number in range(steps)])))
+
+
+PROGRAMS = {one: Program(one) for one in (chain, documents, fan)}
+
+
+class Shape(NamedTuple):
+    """A workflow of so many *steps*, replayed *times* over in a round."""
+
+    name: str
+    definition: Any
+    steps: int
+    result: Callable[[int], Any]
+    times: int = 1
+
+
+def shapes(quick: bool) -> list[Shape]:
+    """What is measured."""
+    longest = 10_000 if quick else 100_000
+    lengths = [length for length in (10, 100, 1_000, 10_000, 100_000) if length <= longest]
+    chains = [Shape(f"{one:,} tasks", chain, one, lambda n: n, max(1, 2_000 // one)) for one in lengths]
+    return [
+        *chains,
+        Shape("1,000 tasks, 1 KB each", documents, 1_000, lambda n: {"text": KILOBYTE}),
+        Shape("gather of 1,000", fan, 1_000, lambda n: n),
+        Shape("1,000 workflows × 10", chain, 10, lambda n: n, 1_000),
+    ]
+
+
+def history(shape: Shape) -> list[bytes]:
+    """The stored turns of a whole run, made by the engine itself."""
+    instance = Instance(PROGRAMS[shape.definition], "wf-1", SURROUNDINGS)
+    arguments = Raw(CODEC.encode(shape.definition(shape.steps).arguments))
+    start = Started("start-1", shape.definition.name, RUN, "", arguments, sent=NOON)
+    made = [applied(instance, start, NOON)]
+    asked = [one.position for one in made[0].commands]
+    for number in range(shape.steps):
+        at = NOON + number * 1_000
+        value = Raw(CODEC.encode(shape.result(number)))
+        came = TaskCompleted(f"{RUN}/{asked[number]}", asked[number], value, 1, "worker-1", at, at + 500)
+        made.append(applied(instance, came, at + 600))
+        asked += [one.position for one in made[-1].commands]
+    return [encode_turn(turn) for turn in made]
+
+
+def applied(instance: Instance, event: Any, at: int) -> Turn:
+    """The turn that an event makes."""
+    made = turns.apply(instance, event, at)
+    assert isinstance(made, Turn)
+    return made
+
+
+def replayed(shape: Shape, bodies: list[bytes]) -> Instance:
+    """A live instance, made by the engine."""
+    instance = Instance(PROGRAMS[shape.definition], "wf-1", SURROUNDINGS)
+    turns.replay(instance, bodies)
+    return instance
+
+
+# --- the bare loop ---
+
+
+def bare_chain(shape: Shape, bodies: list[bytes]) -> Any:
+    """Sequential tasks, with nothing but what replay cannot do without."""
+    flow, turn = begun(shape, bodies)
+    decode, encode = CODEC.signature(fetch if shape.definition is documents else add).decode_result, CODEC.encode
+    call = flow.send(None)
+    try:
+        for body in bodies[1:]:
+            check(encode(call.arguments), turn.commands[0])
+            turn = decode_turn(body)
+            event = turn.event
+            assert type(event) is TaskCompleted
+            call = flow.send(decode(event.value))
+    except StopIteration as stop:
+        return stop.value
+
+
+def bare_fan(shape: Shape, bodies: list[bytes]) -> Any:
+    """The same for tasks side by side."""
+    flow, turn = begun(shape, bodies)
+    decode, encode = CODEC.signature(add).decode_result, CODEC.encode
+    for call, issued in zip(flow.send(None).items, turn.commands, strict=True):
+        check(encode(call.arguments), issued)
+    values = []
+    for body in bodies[1:]:
+        event = decode_turn(body).event
+        assert type(event) is TaskCompleted
+        values.append(decode(event.value))
+    try:
+        flow.send(tuple(values))
+    except StopIteration as stop:
+        return stop.value
+
+
+def begun(shape: Shape, bodies: list[bytes]) -> tuple[Generator[Any, Any, Any], Turn]:
+    """The workflow's generator, not started, and its first turn."""
+    turn = decode_turn(bodies[0])
+    assert isinstance(turn.event, Started)
+    signature = CODEC.signature(shape.definition)
+    return signature.call(shape.definition.fn, signature.decode_arguments(turn.event.arguments)), turn
+
+
+def check(asked: bytes, issued: Any) -> None:
+    """The comparison, without what follows from a difference."""
+    if not isinstance(issued, TaskIssued) or asked != bytes(issued.arguments):
+        raise ValueError(issued)
+
+
+# --- measuring ---
+
+
+def seconds(work: Callable[[Shape, list[bytes]], Any], shape: Shape, bodies: list[bytes]) -> float:
+    """How long one step takes."""
+    gc.collect()
+    began = time.perf_counter()
+    for _ in range(shape.times):
+        work(shape, bodies)
+    return (time.perf_counter() - began) / shape.times / shape.steps
+
+
+def measured(shape: Shape, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds a step, of the bare loop and of the engine, by round; they take turns."""
+    bodies = history(shape)
+    bare = bare_fan if shape.definition is fan else bare_chain
+    found: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 2):
+        for figures, work in zip(found, (bare, replayed), strict=True):
+            took = seconds(work, shape, bodies)
+            if number >= 2:  # the first two warm up
+                figures.append(took)
+    return found
+
+
+def parked(make: Callable[[], Any], count: int = 1_000) -> float:
+    """How many bytes one of many weighs."""
+    make()
+    gc.collect()
+    tracemalloc.start()
+    kept = [make() for _ in range(count)]
+    gc.collect()
+    weight = tracemalloc.get_traced_memory()[0] / len(kept)
+    tracemalloc.stop()
+    return weight
+
+
+def shown(figures: list[float]) -> str:
+    """Median and range, in microseconds."""
+    low, middle, high = (one * 1e6 for one in (min(figures), statistics.median(figures), max(figures)))
+    return f"{middle:.2f}  ({low:.2f}–{high:.2f})"
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="few rounds, nothing over 10,000 tasks")
+    options = parser.parse_args()
+    table = Table("replay", "bare loop, µs a step", "engine, µs a step", "steps/s", "ratio", title="Replay")
+    for shape in shapes(options.quick):
+        bare, engine = measured(shape, 5 if options.quick else options.rounds)
+        ratio = statistics.median(mine / its for mine, its in zip(engine, bare, strict=True))
+        rate = f"{1 / statistics.median(engine):,.0f}"
+        table.add_row(shape.name, shown(bare), shown(engine), rate, f"{ratio:.2f}")
+    shape = Shape("parked", chain, 10, lambda n: n)
+    bodies = history(shape)[:1]
+    own = parked(lambda: (flow := begun(shape, bodies)[0], flow.send(None)))
+    whole = parked(lambda: replayed(shape, bodies))
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        f"A parked workflow weighs {whole:,.0f} bytes; its generator and the call it waits for are {own:,.0f} of them."
+    )
+
+
+if __name__ == "__main__":
+    main()
