@@ -11,7 +11,8 @@ from typing import Any
 from dsl.context import WORKFLOW, Context, CurrentWorkflow
 from dsl.errors import OutsideWorkflow, ReadOnly
 from infinitic.engine.branches import Branch, discard
-from infinitic.engine.instance import EVICTING, LIVE, QUERY, Instance, LogLine
+from infinitic.engine.ending import close_branches
+from infinitic.engine.instance import EVICTING, LIVE, QUERY, Diverged, Instance, LogLine
 from infinitic.engine.issuing import issue_receive
 from infinitic.engine.running import compensate, issue, spawn
 from infinitic.engine.settling import cancel, unseen
@@ -20,7 +21,7 @@ from infinitic.events import to_datetime
 
 
 class Ambient:
-    """`dsl.context.Context` for one instance, whose code runs in the block `with Ambient(instance)`.
+    """`dsl.context.Context` for one instance, whose code runs in `with Ambient(instance)`; `Diverged` gives it up.
 
     In a query whatever is not reading raises `ReadOnly`.
     """
@@ -33,7 +34,9 @@ class Ambient:
     def __enter__(self) -> None:
         self._token: Token[Context | None] = WORKFLOW.set(self)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is Diverged:
+            close_branches(self._instance)
         WORKFLOW.reset(self._token)
 
     def _branch(self, what: str) -> Branch:
@@ -95,7 +98,7 @@ class Ambient:
     def log(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None:
         """Keep a line, to be logged once the turn is stored; nothing while replaying."""
         if self._instance.mode == LIVE:
-            self._instance.draft.logs.append(LogLine(level, message, args, extra))
+            self._instance.draft.logs += (LogLine(level, message, args, extra),)
 
     def about(self) -> CurrentWorkflow:
         """What workflow code may know of its instance."""

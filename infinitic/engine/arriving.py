@@ -24,7 +24,7 @@ from infinitic.engine.slots import CANCELLED, COMPLETED, RemoteSlot, Slot, TaskS
 from infinitic.errors import Bug, DecodeError, UnknownWorkflow, WorkflowFailed, WorkflowFinished, WorkflowTimedOut
 from infinitic.history import Answer, NextAttempt
 from infinitic.records import FAILED
-from infinitic.serialization import error_value, rebuild
+from infinitic.serialization import as_decode_error, error_value, rebuild
 
 RUN_TIMEOUT = "timeout"
 """The position of the timer that limits a run; its attempt is the generation."""
@@ -59,7 +59,7 @@ def _begin(instance: Instance, name: str, call_id: str, event: events.Started | 
     ordinal = instance.method_count
     instance.method_count += 1
     method = MethodRun(ordinal, name, call_id, event.caller, event.reply_to)
-    instance.methods[ordinal] = method
+    instance.methods.append(method)
     method.branch = new_branch(instance, f"m{ordinal}", _called(instance, name, event.arguments), method)
     run(instance, method.branch, NOTHING)
 
@@ -107,7 +107,7 @@ def _answer(instance: Instance, slot: TaskSlot | RemoteSlot, data: Raw) -> None:
     if refused is None:
         complete(instance, slot, value)
     else:
-        instance.draft.settled.append(slot.position)
+        instance.draft.settled += (slot.position,)
         fail(instance, slot, lambda: _undecodable(slot, rebuild(refused)))
 
 
@@ -189,16 +189,17 @@ def take_signal(instance: Instance, event: events.SignalReceived) -> Result:
         return False
     if instance.ended and instance.status != FAILED:
         return _finished(instance)
-    waiting = instance.receivers.get(event.channel)
-    value, error = _signal_value(instance, event, waiting[0].decode if waiting else None)
-    if error is not None:
+    waiting = instance.receivers.get(event.channel) or []
+    try:
+        value = (waiting[0].decode if waiting else _declared(instance, event.channel))(event.value)
+    except Exception as error:
         if instance.draft.recorded is not None:
-            raise instance.unreadable(waiting[0].position if waiting else event.channel, error)
-        return Refusal("refused", error)
+            raise instance.unreadable(waiting[0].position, error) from None
+        return Refusal("refused", as_decode_error(error))
     remember(instance, event.id)
     if waiting:
         slot = waiting.pop(0)
-        instance.draft.settled.append(slot.position)
+        instance.draft.settled += (slot.position,)
         complete(instance, slot, value)
     else:
         signal = events.Signal(event.id, event.channel, event.value)
@@ -206,21 +207,15 @@ def take_signal(instance: Instance, event: events.SignalReceived) -> Result:
     return True
 
 
-def _signal_value(
-    instance: Instance, event: events.SignalReceived, decode: Callable[[Any], Any] | None
-) -> tuple[Any, Exception | None]:
-    """The signal as who waits for it, or else its channel, declares it; or why it is refused."""
+def _declared(instance: Instance, channel: str) -> Callable[[Any], Any]:
+    """The decoder of a channel that nobody waits at. Signals for channels of modules are taken as they are."""
     program = instance.program
-    if decode is not None:
-        return decoded(decode, event.value)
-    if instance.draft.recorded is not None:
-        return None, None  # it was good enough then; whoever receives it decodes it
-    if event.channel in program.channels:
-        return decoded(instance.surroundings.codec.decoder(program.channels[event.channel].type), event.value)
-    if not program.is_class:
-        return None, None  # channels of modules are not known here
-    known = ", ".join(sorted(program.channels)) or "none"
-    return None, DecodeError(f"{program.name} has no channel {event.channel!r} (it has: {known})")
+    if instance.draft.recorded is not None or not program.is_class:
+        return lambda data: None
+    if channel not in program.channels:
+        known = ", ".join(sorted(program.channels)) or "none"
+        raise DecodeError(f"{program.name} has no channel {channel!r} (it has: {known})")
+    return instance.surroundings.codec.decoder(program.channels[channel].type)
 
 
 def remember(instance: Instance, event_id: str) -> None:
@@ -251,7 +246,7 @@ def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
         return False
     if instance.ended:
         return _finished(instance)
-    methods = [one for one in instance.methods.values() if not one.cancelling and event.call_id in ("", one.call_id)]
+    methods = [one for one in instance.methods if not one.cancelling and event.call_id in ("", one.call_id)]
     if not methods:
         return False
     remember(instance, event.id)
@@ -265,7 +260,7 @@ def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
 
 def cancels_already(instance: Instance, event: events.CancelRequested) -> bool:
     """Whether what the event asks for is under way."""
-    methods = [one for one in instance.methods.values() if event.call_id in ("", one.call_id)]
+    methods = [one for one in instance.methods if event.call_id in ("", one.call_id)]
     return bool(methods) and all(one.cancelling for one in methods)
 
 
@@ -287,14 +282,11 @@ def remote_error(event: events.Answered, slot: RemoteSlot) -> BaseException:
     """What somebody sees who awaits a child or a call that did not complete."""
     workflow, workflow_id = slot.issued.workflow, slot.issued.workflow_id
     cause = rebuild(event.error) if event.error is not None else Exception("no reason was given")
-    match event.status:
-        case "timed_out":
-            return WorkflowTimedOut(workflow, workflow_id, cause)
-        case "unknown":
-            return UnknownWorkflow(workflow, workflow_id)
-        case "exists" | "finished" | "refused":
-            return cause
-    return WorkflowFailed(workflow, workflow_id, cause)
+    if event.status in ("exists", "finished", "refused"):
+        return cause
+    if event.status == "unknown":
+        return UnknownWorkflow(workflow, workflow_id)
+    return (WorkflowTimedOut if event.status == "timed_out" else WorkflowFailed)(workflow, workflow_id, cause)
 
 
 def answered_before(instance: Instance, reply_to: str) -> Answer:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
-from typing import Any, ClassVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -51,7 +51,7 @@ class Branch(Slot, kw_only=True):
     chance: random.Random | None = None
     stack: tuple[Frame, ...] | None = None
 
-    kind: ClassVar[str] = "branch"
+    kind: str = "branch"
 
     def place(self) -> str:
         """The position of the next command."""
@@ -71,11 +71,6 @@ def is_fresh(flow: Any) -> bool:
     if inspect.iscoroutine(flow):
         return inspect.getcoroutinestate(flow) == inspect.CORO_CREATED
     return not inspect.isgenerator(flow) or inspect.getgeneratorstate(flow) == inspect.GEN_CREATED
-
-
-def is_running(flow: Any) -> bool:
-    """Whether a generator or coroutine is executing just now."""
-    return bool(getattr(flow, "gi_running", False) or getattr(flow, "cr_running", False))
 
 
 def discard(value: Any) -> None:

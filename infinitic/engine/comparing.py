@@ -12,6 +12,7 @@ from infinitic.engine.branches import Branch, stack_of
 from infinitic.engine.instance import Diverged, Instance
 from infinitic.engine.slots import task_label
 from infinitic.errors import EncodeError, NonDeterminismError
+from infinitic.events import Frame
 from infinitic.serialization import canonical
 
 WRAPPED = b'{"$codec"'
@@ -115,19 +116,21 @@ def diverged(instance: Instance, branch: Branch | None, position: str, issued: A
     if issued is not None and issued.position != position:
         recorded += f" at {issued.position}"
     place = place_of(instance, branch)
-    instance.divergence = Diverged(NonDeterminismError(instance.workflow_id, position, recorded, replayed, *place))
+    error = NonDeterminismError(instance.workflow_id, position, recorded, replayed, place.file, place.line)
+    instance.divergence = Diverged(error)
     return instance.divergence
 
 
-def place_of(instance: Instance, branch: Branch | None) -> tuple[str, int]:
-    """The file and line where the branch is; the definition's when it is nowhere."""
-    stack = stack_of(branch.generator, instance.surroundings.source) if branch is not None else ()
-    if stack:
-        return stack[-1].file, stack[-1].line
+def place_of(instance: Instance, branch: Branch | None) -> Frame:
+    """The line where the branch is; its definition's when it is nowhere."""
+    source = instance.surroundings.source
+    stack = stack_of(branch.generator, source) if branch is not None else ()
     method = branch.method.name if branch is not None else instance.started.method if instance.started else ""
-    definition = instance.program.member(method)
-    code = getattr(definition.fn, "__code__", None) if definition is not None else None
-    return (code.co_filename, code.co_firstlineno) if code is not None else (instance.program.name, 0)
+    code = getattr(getattr(instance.program.member(method), "fn", None), "__code__", None)
+    first = (
+        Frame(code.co_filename, code.co_firstlineno, code.co_qualname) if code is not None else Frame("?", 0, method)
+    )
+    return stack[-1] if stack else first
 
 
 def shown(issued: Any) -> str:

@@ -17,10 +17,7 @@ from infinitic.records import CONTINUED
 
 
 def continue_as_new(instance: Instance, branch: Branch, command: ContinueAsNew) -> Slot | None:
-    """End the run in favour of the next: None. Gives a failed slot when the arguments cannot be sent.
-
-    Raises `ProtocolError` where a run cannot be continued.
-    """
+    """End the run in favour of the next; a failed slot if its arguments cannot be sent. Raises `ProtocolError`."""
     call = command.call
     if len(instance.methods) > 1 or branch.method.branch is not branch or branch.method.ordinal or branch.held:
         raise ProtocolError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from infinitic.engine.branches import Branch, MethodRun, chain_of, discard, is_running, raised_stack
+from infinitic.engine.branches import Branch, MethodRun, chain_of, discard, raised_stack
 from infinitic.engine.instance import CALLS, EVICTING, FAILURES, Instance
 from infinitic.engine.settling import fail, interrupt, settle, unseen
 from infinitic.engine.slots import RUNNING, RemoteSlot, TaskSlot
@@ -22,10 +22,7 @@ ATTEMPTS = 1_000
 def branch_ended(
     instance: Instance, branch: Branch, status: str, value: Any = None, error: BaseException | None = None
 ) -> None:
-    """The branch's code is over: it returned *value* or raised *error*. It settles once no cleanup holds it.
-
-    The error of a wrong yield is that of its method as well, whatever the method is at.
-    """
+    """The branch's code is over: it returned *value* or raised *error*. It settles once no cleanup holds it."""
     main = branch.method.branch
     if main is branch and status == COMPLETED:
         try:
@@ -36,21 +33,19 @@ def branch_ended(
     branch.outcome = (status, value, error)
     if not branch.held:
         _finish(instance, branch, status, value, error)
-    if branch.fatal is not None and main.fatal is None:
+    if branch.fatal is not None and main.fatal is None:  # a wrong yield fails the method, whatever that is at
         main.fatal = branch.fatal
         interrupt(instance, main)
 
 
 def _finish(instance: Instance, branch: Branch, status: str, value: Any, error: BaseException | None) -> None:
-    method = branch.method
     del instance.branches[branch.position]
     instance.counters[branch.position] = branch.counter
-    if method.branch is branch:
+    if branch.method.branch is branch:
         branch.status = status
-        del instance.methods[method.ordinal]
-        stack = raised_stack(error, instance.surroundings.source) if error is not None else ()
-        told = error_value(error, stack=stack) if error is not None else None
-        method_ended(instance, method, status, value if told is None and value is not None else NULL, told)
+        _method_ended(
+            instance, branch.method, End(status, value if status == COMPLETED else NULL, _told(instance, error))
+        )
     elif error is not None:
         traceback = error.__traceback__
         fail(instance, branch, lambda: error.with_traceback(traceback))
@@ -63,41 +58,42 @@ def _finish(instance: Instance, branch: Branch, status: str, value: Any, error: 
             _finish(instance, holder, *holder.outcome)
 
 
-def method_ended(
-    instance: Instance, method: MethodRun, status: str, value: Raw = NULL, error: ErrorValue | None = None
-) -> None:
-    """A method ended: its caller is told; the run ends with its last method, or when its first one fails."""
-    answer(instance, method, status, value, error)
-    if method.ordinal == 0 and status == FAILED:
-        end_run(instance, End(FAILED, error=error))
+def _told(instance: Instance, error: BaseException | None) -> ErrorValue | None:
+    return error_value(error, stack=raised_stack(error, instance.surroundings.source)) if error is not None else None
+
+
+def _method_ended(instance: Instance, method: MethodRun, end: End) -> None:
+    """The method's caller is told; the run ends with its last method, or when its first one fails."""
+    instance.methods.remove(method)
+    answer(instance, method, end)
+    if method.ordinal == 0 and end.status == FAILED:
+        end_run(instance, end)
     elif not instance.methods:
         main = instance.calls[""]
         end_run(instance, End(main.status, main.value, main.error))
 
 
-def answer(
-    instance: Instance, method: MethodRun, status: str, value: Raw = NULL, error: ErrorValue | None = None
-) -> None:
+def answer(instance: Instance, method: MethodRun, end: End) -> None:
     """Tell whoever called the method. For those who ask again, the run's own and the last hundred are kept."""
-    call_id = method.call_id if method.ordinal else ""
-    instance.calls[call_id] = CallRecord(call_id, method.name, status, value, error)
+    call_id, told = method.call_id if method.ordinal else "", (end.status, end.value, end.error)
+    instance.calls[call_id] = CallRecord(call_id, method.name, *told)
     if len(instance.calls) > CALLS + 1:
         del instance.calls[next(key for key in instance.calls if key)]
     if method.caller is not None or method.reply_to:
-        instance.draft.sends.append(Answer(call_id, status, value, error, method.caller, method.reply_to))
+        instance.draft.sends += (Answer(call_id, *told, method.caller, method.reply_to),)
 
 
 def end_run(instance: Instance, end: End) -> None:
     """The run is over: what runs is dropped, who waits is told, what is open is cancelled or runs on."""
     instance.status, instance.end, instance.ended_at = end.status, end, instance.at
-    for method in instance.methods.values():
-        answer(instance, method, FAILED if end.status == FAILED else CANCELLED, NULL, end.error)
+    for method in instance.methods:
+        answer(instance, method, End(FAILED if end.status == FAILED else CANCELLED, error=end.error))
     instance.methods.clear()
     instance.ready.clear()
     close_branches(instance)
     for slot in instance.unseen:
         unseen(instance, slot)
-    instance.unseen.clear()
+    instance.unseen = ()
     keep_under_way(instance, cancelled=end.status in (CANCELLED, CONTINUED))
 
 
@@ -110,15 +106,13 @@ def close_branches(instance: Instance) -> None:
 
 
 def close_quietly(instance: Instance, generator: Any) -> None:
-    """Close a generator or coroutine: whatever its cleanup yields, raises or asks for has no effect.
-
-    From the innermost out: one that delegates would leave half closed what yields in its cleanup.
-    """
+    """Close a generator or coroutine: whatever its cleanup yields, raises or asks for has no effect."""
+    # from the innermost out, because one that delegates would leave half closed what yields in its cleanup
     mode, instance.mode = instance.mode, EVICTING
     try:
         for _ in range(ATTEMPTS):
             chain = chain_of(generator)
-            if not chain or is_running(chain[-1]):
+            if not chain or getattr(chain[-1], "gi_running", False) or getattr(chain[-1], "cr_running", False):
                 return
             with suppress(*FAILURES):
                 discard(chain[-1].throw(GeneratorExit()))
@@ -131,10 +125,10 @@ def keep_under_way(instance: Instance, cancelled: bool) -> None:
     draft, slots = instance.draft, list(instance.open.values())
     instance.open.clear()
     instance.receivers.clear()
-    draft.timers_cleared.clear()
+    draft.timers_cleared = ()
     draft.timers_set.clear()
     for slot in slots:
-        slot.observers.clear()
+        slot.observers = ()
         if not isinstance(slot, TaskSlot | RemoteSlot):
             continue
         if cancelled:
@@ -154,5 +148,5 @@ def run_timed_out(instance: Instance) -> None:
         return
     seconds = instance.started.timeout / 1_000_000
     error = error_value(TimeoutError(f"the run took longer than its timeout of {seconds:g} s"))
-    answer(instance, instance.methods.pop(0), "timed_out", NULL, error)
+    answer(instance, instance.methods.pop(0), End("timed_out", error=error))
     end_run(instance, End(FAILED, error=error, timed_out=True))

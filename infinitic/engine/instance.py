@@ -7,7 +7,7 @@ reads no clock: time and ids come with events.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -20,7 +20,7 @@ from infinitic.errors import UnreadableHistory
 from infinitic.events import ErrorValue, Signal, Started
 from infinitic.history import AnyIssued, AnySend, Cancellation, End, NextAttempt, RetryChild, Turn
 from infinitic.records import OPEN, RUNNING, CallRecord
-from infinitic.serialization import as_decode_error
+from infinitic.serialization import Serializer, as_decode_error
 
 LIVE, REPLAY, QUERY, EVICTING = "live", "replay", "query", "evicting"
 
@@ -28,18 +28,10 @@ SENDERS = 10_000
 CALLS = 100
 
 
-class Codec(Protocol):
-    """What the engine needs of `infinitic.serialization.Serializer`."""
-
-    def encode(self, value: Any) -> bytes: ...
-    def decoder(self, type: Any) -> Callable[[Any], Any]: ...
-    def signature(self, definition: Any) -> Any: ...
-
-
 class Signatures(dict[Any, Any]):
     """The signatures of definitions, made at first use."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Serializer) -> None:
         self.codec = codec
 
     def __missing__(self, definition: Any) -> Any:
@@ -47,19 +39,16 @@ class Signatures(dict[Any, Any]):
 
 
 class Surroundings:
-    """What the outside lends to instances: the payload codec, source lines, how to run an inline function.
-
-    *limit* is how many bytes the arguments of one command may have, 0 for any.
-    """
+    """What the outside lends to instances: the payload codec, source lines, how to run an inline function."""
 
     __slots__ = ("codec", "limit", "run_inline", "signatures", "source")
 
     def __init__(
         self,
-        codec: Codec,
+        codec: Serializer,
         source: Callable[[str, int], str] = lambda file, line: "",
         run_inline: Callable[[Inline[Any]], Any] = lambda inline: inline.fn(*inline.args, **inline.kwargs),
-        limit: int = 0,
+        limit: int = 0,  # of bytes in the arguments of one command; 0 is none
     ) -> None:
         self.codec, self.signatures = codec, Signatures(codec)
         self.source, self.run_inline, self.limit = source, run_inline, limit
@@ -80,25 +69,26 @@ class Draft(Struct, eq=False):
     recorded: Turn | None = None
     taken: int = 0
     commands: list[AnyIssued] = []
-    sends: list[AnySend] = []
+    sends: tuple[AnySend, ...] = ()
     slots: dict[str, Slot] = {}  # by position, of what was sent again or cancelled
-    settled: list[str] = []
+    settled: tuple[str, ...] = ()
     refused: ErrorValue | None = None
     timers_set: dict[str, tuple[int, int]] = {}  # position → (due, attempt)
-    timers_cleared: list[str] = []
+    timers_cleared: tuple[str, ...] = ()
     continued: Started | None = None
-    logs: list[LogLine] = []
-    unawaited: list[tuple[str, BaseException]] = []  # failures that nobody looked at until the run ended
+    carried: tuple[str, ...] = ()  # what a retry takes from a failed turn, and has not looked for answers to
+    logs: tuple[LogLine, ...] = ()
+    unawaited: tuple[tuple[str, BaseException], ...] = ()  # failures that nobody looked at until the run ended
 
     def send(self, send: NextAttempt | Cancellation | RetryChild, slot: Slot) -> None:
         """Send something about the command of *slot*."""
-        self.sends.append(send)
+        self.sends += (send,)
         self.slots[slot.position] = slot
 
     def clear_timer(self, position: str) -> None:
         """The timer at *position* is no longer wanted."""
         if self.timers_set.pop(position, None) is None:
-            self.timers_cleared.append(position)
+            self.timers_cleared += (position,)
 
 
 class Instance(Struct, eq=False):
@@ -119,7 +109,7 @@ class Instance(Struct, eq=False):
     ended_at: int = 0
     failed_turn: int = -1
     # what runs and what is waited for
-    methods: dict[int, MethodRun] = {}
+    methods: list[MethodRun] = []
     method_count: int = 0
     branches: dict[str, Branch] = {}
     counters: dict[str, int] = {}  # of branches that have ended
@@ -128,17 +118,16 @@ class Instance(Struct, eq=False):
     mailboxes: dict[str, list[Signal]] = {}
     senders: dict[str, None] = {}
     calls: dict[str, CallRecord] = {}
-    unseen: dict[Slot, None] = {}  # failures that nobody has awaited yet
+    unseen: tuple[Slot, ...] = ()  # failures that nobody has awaited yet
     # the turn that is being made
     mode: str = LIVE
     draft: Draft = field(default_factory=Draft)
     current: Branch | None = None
     ready: list[tuple[Branch, Slot | None]] = []
     divergence: Diverged | None = None
-    # after a retry: the commands of failed turns by position, None once they are not to be carried on any more
+    # after a retry: a dict of the commands of failed turns by position, None once they cannot be carried on any more
     generation: int = 0
-    voided: dict[str, AnyIssued | None] = {}
-    carried: list[str] = []
+    voided: Any = ()
 
     @property
     def ended(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,8 +22,8 @@ from infinitic import history
 from infinitic.engine.branches import Branch, discard
 from infinitic.engine.comparing import next_recorded, recorded_task, same
 from infinitic.engine.instance import FAILURES, Instance
-from infinitic.engine.settling import settle
-from infinitic.engine.slots import COMPLETED, FAILED, CallSlot, ChildSlot, ReceiveSlot, Slot, TaskSlot, TimerSlot
+from infinitic.engine.settling import complete, settle
+from infinitic.engine.slots import FAILED, ReceiveSlot, RemoteSlot, Slot, TaskSlot, TimerSlot
 from infinitic.errors import EncodeError
 from infinitic.events import NULL, ErrorValue, from_datetime
 from infinitic.ids import derived_id, derived_run
@@ -30,15 +31,12 @@ from infinitic.serialization import as_decode_error, encode, error_value, rebuil
 
 
 def record(instance: Instance, branch: Branch, command: Any, asked: Any, declared: Any = None) -> Any:
-    """The record of a command: history's, a failed turn's if it asked for the same, else *asked* for this turn.
-
-    *declared* is the type of its payload. Raises `Diverged`.
-    """
+    """The record of a command: history's, a failed turn's for the same, else *asked*. *declared* is its data's type."""
     position = asked.position
     if position in instance.voided:
         old = instance.voided.pop(position)
         if old is not None and same(old, asked, declared):
-            instance.carried.append(old.position)
+            instance.draft.carried += (old.position,)
             return old
         asked = msgspec.structs.replace(asked, position=f"{position}~{instance.generation}")
     if instance.draft.recorded is not None:
@@ -92,13 +90,6 @@ def failed(instance: Instance, slot: Slot, failure: ErrorValue) -> Slot:
     return slot
 
 
-def completed(instance: Instance, slot: Slot, value: Any = None) -> Slot:
-    """The slot, settled at once."""
-    slot.value = value
-    settle(instance, slot, COMPLETED)
-    return slot
-
-
 def task_options(given: Options) -> dict[str, Any]:
     """What a call says of its task, as JSON holds it."""
     options = start_options(given)
@@ -149,7 +140,7 @@ def issue_task(instance: Instance, branch: Branch, call: TaskCall[Any]) -> Slot:
 def issue_start(instance: Instance, branch: Branch, call: StartCall[Any]) -> Slot:
     """Start a child."""
     named = start_fields(call) | {"workflow_id": call.given.id or ""}
-    return _sent(instance, branch, call, history.ChildIssued, ChildSlot, **named)
+    return _sent(instance, branch, call, history.ChildIssued, partial(RemoteSlot, kind="child"), **named)
 
 
 def start_fields(call: Call[Any]) -> dict[str, Any]:
@@ -164,7 +155,7 @@ def issue_call(instance: Instance, branch: Branch, call: MethodCall[Any]) -> Slo
     """Call a method of another instance."""
     method = call.definition
     named = {"workflow": method.owner, "workflow_id": call.workflow_id, "method": method.name}
-    return _sent(instance, branch, call, history.CallIssued, CallSlot, **named)
+    return _sent(instance, branch, call, history.CallIssued, partial(RemoteSlot, kind="call"), **named)
 
 
 def issue_timer(instance: Instance, branch: Branch, timer: Timer) -> Slot:
@@ -174,7 +165,7 @@ def issue_timer(instance: Instance, branch: Branch, timer: Timer) -> Slot:
     issued = record(instance, branch, timer, history.TimerIssued(branch.place(), due, delay))
     slot = TimerSlot(issued.position, instance.at, issued=issued)
     if issued.due <= instance.at:
-        return completed(instance, slot)
+        return complete(instance, slot)
     instance.open[issued.position] = slot
     instance.draft.timers_set[issued.position] = (issued.due, 0)
     return slot
@@ -187,7 +178,7 @@ def issue_send(instance: Instance, branch: Branch, send: Send) -> Slot:
     asked = history.SignalIssued(branch.place(), channel.owner, send.workflow_id, channel.name, value, failure)
     issued = record(instance, branch, send, asked, channel.type)
     slot = Slot(issued.position, instance.at)
-    return failed(instance, slot, issued.failure) if issued.failure else completed(instance, slot)
+    return failed(instance, slot, issued.failure) if issued.failure else complete(instance, slot)
 
 
 def issue_receive(instance: Instance, branch: Branch, receive: Receive[Any]) -> Slot:
@@ -206,7 +197,7 @@ def issue_receive(instance: Instance, branch: Branch, receive: Receive[Any]) -> 
     if error is not None:
         raise instance.unreadable(issued.position, error)
     if signal is not None:
-        return completed(instance, slot, value)
+        return complete(instance, slot, value)
     instance.open[issued.position] = slot
     instance.receivers.setdefault(channel.name, []).append(slot)
     return slot
@@ -233,7 +224,7 @@ def issue_inline(instance: Instance, branch: Branch, command: Inline[Any]) -> Sl
     value, error = decoded(decode, issued.value)
     if error is not None:
         raise instance.unreadable(issued.position, error)
-    return completed(instance, slot, value)
+    return complete(instance, slot, value)
 
 
 def _ran(instance: Instance, command: Inline[Any], position: str, decode: Any) -> history.InlineIssued:

@@ -93,28 +93,13 @@ def task_message(
 ) -> Outgoing:
     """One attempt of a task, to its service."""
     options = issued.options
-    request = TaskRequest(
-        service=issued.service,
-        name=issued.name,
-        arguments=issued.arguments,
-        options={name: options[name] for name in ("retry", "timeout") if name in options},
-        tags=tuple(sorted({*origin.tags, *options.get("tags", ())})),
-        meta={**origin.meta, **options.get("meta", {})},
-        previous=previous,
-        uncounted=uncounted,
-    )
-    message = Message(
-        kind="task",
-        id=task_id(origin.workflow, origin.workflow_id, origin.run, issued.position),
-        workflow=origin.workflow,
-        workflow_id=origin.workflow_id,
-        run=origin.run,
-        position=issued.position,
-        attempt=attempt,
-        at=at,
-        root=origin.root,
-        payload=encode_payload(request),
-    )
+    said: dict[str, Any] = {name: options[name] for name in ("retry", "timeout") if name in options}
+    tags = tuple(sorted({*origin.tags, *options.get("tags", ())}))
+    meta = {**origin.meta, **options.get("meta", {})}
+    request = TaskRequest(issued.service, issued.name, issued.arguments, said, tags, meta, previous, uncounted)
+    place = (origin.workflow, origin.workflow_id, origin.run, issued.position)
+    payload = encode_payload(request)
+    message = Message("task", task_id(*place), *place, attempt, at, root=origin.root, payload=payload)
     return Outgoing(service_topic(issued.service), origin.workflow_id, message)
 
 
@@ -138,15 +123,8 @@ def answer_message(origin: Origin, answer: Answer, at: int) -> Outgoing:
     """What a waiting workflow is told of a child, or of a method that it called."""
     caller = answer.caller
     assert caller is not None
-    event = events.Answered(
-        id=f"{caller.run}/{caller.position}",
-        position=caller.position,
-        status=answer.status,
-        value=answer.value,
-        error=answer.error,
-        workflow=origin.workflow,
-        workflow_id=origin.workflow_id,
-    )
+    key, told = f"{caller.run}/{caller.position}", (answer.status, answer.value, answer.error)
+    event = events.Answered(key, caller.position, *told, origin.workflow, origin.workflow_id)
     return _to(event, origin, caller.workflow, caller.workflow_id, at, caller.run)
 
 
@@ -160,27 +138,16 @@ def reply_message(client: str, told: Reply) -> Outgoing:
 def replies(origin: Origin, turn: Turn) -> list[Outgoing]:
     """What clients are told because of a turn: of a run or a method that ended."""
     answers = [send for send in turn.sends if isinstance(send, Answer) and send.reply_to]
-    about = origin.workflow_id
-    return [
-        reply_message(one.reply_to, Reply(about, one.status, one.call_id, origin.run, one.value, one.error))
-        for one in answers
-    ]
+    told = [Reply(origin.workflow_id, one.status, one.call_id, origin.run, one.value, one.error) for one in answers]
+    return [reply_message(one.reply_to, reply) for one, reply in zip(answers, told, strict=True)]
 
 
 def _started(origin: Origin, issued: history.ChildIssued, key: str, at: int) -> events.Started:
-    return events.Started(
-        id=key,
-        workflow=issued.workflow,
-        run=issued.run,
-        method=issued.method,
-        arguments=issued.arguments,
-        tags=tuple(issued.options.get("tags", ())),
-        meta=issued.options.get("meta", {}),
-        caller=Caller(origin.workflow, origin.workflow_id, origin.run, issued.position),
-        root=origin.root or origin.workflow_id,
-        timeout=issued.options.get("timeout", 0),
-        sent=at,
-    )
+    start, options = (key, issued.workflow, issued.run, issued.method, issued.arguments), issued.options
+    caller = Caller(origin.workflow, origin.workflow_id, origin.run, issued.position)
+    root, timeout = origin.root or origin.workflow_id, options.get("timeout", 0)
+    tags, meta = tuple(options.get("tags", ())), options.get("meta", {})
+    return events.Started(*start, tags, meta, caller, root, timeout=timeout, sent=at)
 
 
 def _to(event: Any, origin: Origin, workflow: str, workflow_id: str, at: int, run: str = "") -> Outgoing:

@@ -45,7 +45,7 @@ def state_record(instance: Instance, starts: tuple[str, ...] = ()) -> StateRecor
         waiting=len(waiting),
         buffered={name: len(mailbox) for name, mailbox in instance.mailboxes.items() if mailbox},
         calls=tuple(instance.calls.values()),
-        open_calls=tuple(one.call_id for one in islice(instance.methods.values(), STARTS) if one.ordinal),
+        open_calls=tuple(one.call_id for one in islice(instance.methods, STARTS) if one.ordinal),
         starts=starts[-STARTS:],
         late=len(instance.open) - len(waiting),
     )
@@ -74,11 +74,9 @@ def _without_cause(error: ErrorValue) -> ErrorValue:
 def _stack(instance: Instance, slot: Slot) -> tuple[Frame, ...]:
     """Where the code waits for this slot; kept until its branch moves."""
     branch = _waiter(slot)
-    if branch is None:
-        return ()
-    if branch.stack is None:
+    if branch is not None and branch.stack is None:
         branch.stack = stack_of(branch.generator, instance.surroundings.source)
-    return branch.stack
+    return (branch.stack if branch is not None else None) or ()
 
 
 def _waiter(slot: Slot) -> Branch | None:

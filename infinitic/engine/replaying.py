@@ -17,60 +17,53 @@ from infinitic.engine.ending import close_branches
 from infinitic.engine.instance import LIVE, REPLAY, Diverged, Draft, Instance
 from infinitic.engine.running import asked, drain, raised, returned, run
 from infinitic.engine.settling import complete
-from infinitic.engine.slots import ChildSlot, TaskSlot, TimerSlot
+from infinitic.engine.slots import TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
 from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TaskCompleted, TimerFired
-from infinitic.history import AnySend, ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
+from infinitic.history import ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
 from infinitic.records import FAILED
 
 
 def replay(instance: Instance, bodies: Sequence[bytes]) -> None:
     """Apply the turns that history holds, in order, and check every command of them. Raises `Diverged`."""
-    instance.mode = REPLAY
-    try:
-        with Ambient(instance):
-            _replay(instance, bodies)
-    except Diverged:
-        close(instance)
-        raise
-    instance.mode = LIVE
-    instance.draft = Draft()
+    instance.mode, instance.draft = REPLAY, Draft()
+    with Ambient(instance):
+        index = 0
+        while index < len(bodies):
+            index += _replayed(instance, bodies, index)
+        instance.current = None
+        if instance.divergence is not None:
+            raise instance.divergence
+    instance.mode, instance.draft = LIVE, Draft()
 
 
-def _replay(instance: Instance, bodies: Sequence[bytes]) -> None:
-    draft = instance.draft = Draft()
-    index = 0
-    while index < len(bodies):
-        turn = decode_turn(bodies[index])
-        draft.recorded = turn
-        if turn.end is None and step(instance, turn):
-            index += 1
-            continue
-        again = _retry_of(instance, turn, bodies, index)
-        if again is None:
-            apply_again(instance, turn)
-            index += 1
-        else:
-            late = [decode_turn(body) for body in bodies[index + 1 : again]]
-            instance.turns += again - index
-            _redo_recorded(instance, turn, late, decode_turn(bodies[again]))
-            instance.draft = draft
-            index = again + 1
-    instance.current = None
-    if instance.divergence is not None:
-        raise instance.divergence
+def _replayed(instance: Instance, bodies: Sequence[bytes], index: int) -> int:
+    """Apply the turn at *index* again, or all that a retry made of it and those after it; how many turns that were."""
+    draft = instance.draft
+    turn = draft.recorded = decode_turn(bodies[index])
+    if turn.end is None and step(instance, turn):
+        return 1
+    again = _retry_of(turn, bodies, index, instance.turns)
+    if again is None:
+        apply_again(instance, turn)
+        return 1
+    late = [decode_turn(body) for body in bodies[index + 1 : again]]
+    recorded = decode_turn(bodies[again])
+    instance.turns += again - index
+    instance.draft, instance.at = Draft(recorded), recorded.at
+    _redo(instance, turn, late, recorded.event.id)
+    _check(instance, recorded, True, False)
+    count_turn(instance, False)
+    instance.draft = draft
+    return again - index + 1
 
 
-def _retry_of(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: int) -> int | None:
-    """Where the last turn is that voids this one; None when there is none."""
+def _retry_of(turn: Turn, bodies: Sequence[bytes], index: int, number: int) -> int | None:
+    """Where the last turn is that voids this one, the *number*-th of its run; None when there is none."""
     if turn.end is None or turn.end.status != FAILED:
         return None
-    found = None
-    for position in range(index + 1, len(bodies)):
-        event = decode_turn(bodies[position]).event
-        if isinstance(event, Retried) and event.voids == instance.turns:
-            found = position
-    return found
+    events = ((at, decode_turn(bodies[at]).event) for at in range(len(bodies) - 1, index, -1))
+    return next((at for at, event in events if isinstance(event, Retried) and event.voids == number), None)
 
 
 def step(instance: Instance, turn: Turn) -> bool:
@@ -132,7 +125,7 @@ def apply_again(instance: Instance, turn: Turn) -> None:
     if changed:
         drain(instance)
     _check(instance, turn, changed, late)
-    draft.settled.clear()
+    draft.settled = ()
     count_turn(instance, late)
 
 
@@ -148,14 +141,14 @@ def _check(instance: Instance, turn: Turn, changed: bool, late: bool) -> None:
     check_all_taken(instance)
     recorded = turn.end.status if turn.end is not None else ""
     now = instance.status if instance.ended and not late else ""
-    if not changed or recorded != now or tuple(instance.draft.settled) != turn.settled:
+    if not changed or recorded != now or instance.draft.settled != turn.settled:
         then = f"that the run {'was ' + recorded if recorded else 'went on'} with turn {instance.turns}"
         today = f"a run that {'is ' + now if now else 'goes on' if changed else 'does not wait for this'}"
         error = instance.end.error if instance.end is not None else None
-        place = (error.stack[-1].file, error.stack[-1].line) if error is not None and error.stack else None
-        place = place or place_of(instance, instance.branches.get("m0"))
+        here = place_of(instance, instance.branches.get("m0"))
+        place = error.stack[-1] if error is not None and error.stack else here
         position = getattr(turn.event, "position", "") or "m0"
-        raise Diverged(NonDeterminismError(instance.workflow_id, position, then, today, *place))
+        raise Diverged(NonDeterminismError(instance.workflow_id, position, then, today, place.file, place.line))
     main = instance.calls.get("")
     if turn.end is not None and main is not None:
         instance.end = turn.end
@@ -175,53 +168,37 @@ def retry(instance: Instance, bodies: Sequence[bytes], failed_turn: int, event: 
     failed, *late = [decode_turn(body) for body in bodies[failed_turn:]]
     instance.turns = len(bodies)
     instance.at = max(failed.at, *(turn.at for turn in late), at)
-    try:
-        with Ambient(instance):
-            _redo(instance, failed, late)
-    except Diverged:
-        close(instance)
-        raise
-    remember(instance, event.id)
+    with Ambient(instance):
+        _redo(instance, failed, late, event.id)
     _forget_sent(instance, late)
     _rearm(instance)
     return finished(instance, Retried(event.id, failed_turn, event.reply_to), False)
 
 
-def _redo_recorded(instance: Instance, failed: Turn, late: Sequence[Turn], recorded: Turn) -> None:
-    """Apply a recorded retry again."""
-    instance.draft = Draft(recorded)
-    instance.at = recorded.at
-    _redo(instance, failed, late)
-    remember(instance, recorded.event.id)
-    _check(instance, recorded, True, False)
-    count_turn(instance, False)
-
-
-def _redo(instance: Instance, failed: Turn, late: Sequence[Turn]) -> None:
-    """Apply the event of a failed turn and those after it anew, as one turn.
-
-    An answer to a command that is not asked for yet waits until it is: it is then carried on.
-    """
+def _redo(instance: Instance, failed: Turn, late: Sequence[Turn], key: str) -> None:
+    """Apply the event of a failed turn and those after it anew, as one turn."""
     retries = [turn for turn in late if isinstance(turn.event, Retried)]
     instance.generation += len(retries) + 1
+    voided = instance.voided = dict(instance.voided)
     for turn in (failed, *retries):
         for one in turn.commands:
             if not isinstance(one, ReceiveIssued | ContinueIssued) and getattr(one, "failure", None) is None:
-                instance.voided[one.position.partition("~")[0]] = one
+                voided[one.position.partition("~")[0]] = one
     again = [turn.event for turn in (failed, *late) if not isinstance(turn.event, Retried)]
     events: deque[AnyEvent] = deque(again)
     instance.began = instance.began or failed.at
-    early: dict[str, list[AnyEvent]] = {}
+    early: dict[str, list[AnyEvent]] = {}  # answers to what is not asked for yet, until it is carried on
     limit_run(instance)
     while events and instance.end is None:
         event = events.popleft()
         if not _again(instance, event):
             early.setdefault(getattr(event, "position", ""), []).append(event)
         drain(instance)
-        for position in instance.carried:
+        for position in instance.draft.carried:
             events.extendleft(reversed(early.pop(position, [])))
-        instance.carried.clear()
-    instance.voided = dict.fromkeys(instance.voided)
+        instance.draft.carried = ()
+    instance.voided = dict.fromkeys(voided)
+    remember(instance, key)
 
 
 def _again(instance: Instance, event: AnyEvent) -> bool:
@@ -234,7 +211,7 @@ def _again(instance: Instance, event: AnyEvent) -> bool:
             next_attempt(instance, slot)
         return True
     failed = isinstance(event, Answered) and event.status in ("failed", "timed_out")
-    if failed and isinstance(slot, ChildSlot):
+    if failed and slot is not None and slot.kind == "child":
         instance.draft.send(RetryChild(slot.position), slot)
         return True
     if isinstance(event, TimerFired) and event.position == RUN_TIMEOUT:
@@ -244,11 +221,10 @@ def _again(instance: Instance, event: AnyEvent) -> bool:
 
 def _forget_sent(instance: Instance, late: Sequence[Turn]) -> None:
     """What late turns have sent is not sent once more."""
-    known: list[AnySend] = instance.draft.sends
-    for turn in late:
-        for send in turn.sends:
-            if send in known:
-                known.remove(send)
+    made = list(instance.draft.sends)
+    for send in (send for turn in late for send in turn.sends if send in made):
+        made.remove(send)
+    instance.draft.sends = tuple(made)
 
 
 def _rearm(instance: Instance) -> None:
@@ -265,18 +241,10 @@ def _rearm(instance: Instance) -> None:
 def finished(instance: Instance, event: AnyEvent, late: bool) -> Turn:
     """The turn that was made."""
     draft = instance.draft
-    ended = instance.ended and not late
+    end = None if late else instance.end
     count_turn(instance, late)
-    return Turn(
-        event=event,
-        at=instance.at,
-        commands=tuple(draft.commands),
-        settled=tuple(draft.settled),
-        refused=draft.refused,
-        sends=tuple(draft.sends),
-        end=instance.end if ended else None,
-        late=late,
-    )
+    made = tuple(draft.commands), draft.settled, draft.refused, draft.sends
+    return Turn(event, instance.at, *made, end, late)
 
 
 def close(instance: Instance) -> None:

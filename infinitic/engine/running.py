@@ -10,7 +10,8 @@ from dsl.deferreds import Deferred
 from dsl.errors import Cancelled, ProtocolError
 from dsl.inlines import ContinueAsNew
 from dsl.protocol import is_flow, misuse, wrong_return, wrong_yield
-from infinitic.engine.branches import Branch, discard, is_fresh, stack_of
+from infinitic.engine.branches import Branch, discard, is_fresh
+from infinitic.engine.comparing import place_of
 from infinitic.engine.continuing import continue_as_new
 from infinitic.engine.ending import branch_ended, close_quietly
 from infinitic.engine.instance import FAILURES, Instance
@@ -120,7 +121,7 @@ def _waits(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
         return None
     if slot.status != RUNNING:
         return answer_of(slot)
-    slot.observers.append(branch)
+    slot.observers += (branch,)
     branch.waiting = slot
     if branch.cancelling:  # by a branch that ran just now
         cancel_branch(instance, branch)
@@ -136,11 +137,9 @@ def issue(instance: Instance, branch: Branch, command: Any) -> Slot:
         return spawn(instance, branch, command)
     if type(command) is ContinueAsNew:
         raise ProtocolError(f"{command.label} ends the run: write `yield from {command.label}`, by itself.")
-    stack = stack_of(branch.generator, instance.surroundings.source)
-    where = f"{stack[-1].file}:{stack[-1].line}" if stack else instance.program.name
-    if stack and stack[-1].source:
-        where += f": `{stack[-1].source}`"
-    raise wrong_yield(command, where)
+    place = place_of(instance, branch)
+    source = f": `{place.source}`" if place.source else ""
+    raise wrong_yield(command, f"{place.file}:{place.line}{source}")
 
 
 def spawn(instance: Instance, branch: Branch, flow: Any) -> Branch:
@@ -187,14 +186,14 @@ def issue_join(instance: Instance, branch: Branch, command: Combinator[Any]) -> 
         if item.status != RUNNING:
             joined(instance, join, index)
         else:
-            item.observers.append((join, index))
+            item.observers += ((join, index),)
     return join
 
 
 def issue_deferred(instance: Instance, branch: Branch, deferred: Deferred[Any]) -> Slot:
     """Wait for what was dispatched before."""
     slot: Any = deferred.slot  # only the engine makes deferreds
-    instance.unseen.pop(slot, None)
+    instance.unseen = tuple(one for one in instance.unseen if one is not slot)
     return slot  # type: ignore[no-any-return]  # as above
 
 

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from infinitic.engine import slots
 from infinitic.engine.branches import Branch
 from infinitic.engine.instance import Instance
 from infinitic.engine.joins import CANCEL
-from infinitic.engine.slots import (
-    CANCELLED,
-    COMPLETED,
-    FAILED,
-    RUNNING,
-    Fresh,
-    JoinSlot,
-    ReceiveSlot,
-    RemoteSlot,
-    Slot,
-    TaskSlot,
-    TimerSlot,
-)
+from infinitic.engine.slots import CANCELLED, COMPLETED, FAILED, RUNNING, Fresh, JoinSlot, RemoteSlot, Slot, TaskSlot
 from infinitic.history import Cancellation
 
 
-def complete(instance: Instance, slot: Slot, value: Any) -> None:
-    """The slot has its answer."""
+def complete(instance: Instance, slot: Slot, value: Any = None) -> Slot:
+    """The slot, now that it has its answer."""
     slot.value = value
     settle(instance, slot, COMPLETED)
+    return slot
 
 
 def fail(instance: Instance, slot: Slot, fresh: Fresh) -> None:
@@ -43,16 +33,16 @@ def fail(instance: Instance, slot: Slot, fresh: Fresh) -> None:
 def unseen(instance: Instance, slot: Slot) -> None:
     """Remember a failure that nobody waits for: it is told when the run ends and nobody has come to look."""
     if instance.end is not None:
-        instance.draft.unawaited.append((slot.position, slot.error()))
+        instance.draft.unawaited += ((slot.position, slot.error()),)
     else:
-        instance.unseen[slot] = None
+        instance.unseen += (slot,)
 
 
 def settle(instance: Instance, slot: Slot, status: str) -> None:
     """Give the slot its final status and tell all that observe it."""
     slot.status = status
     instance.open.pop(slot.position, None)
-    observers, slot.observers = slot.observers, []
+    observers, slot.observers = slot.observers, ()
     for observer in observers:
         if isinstance(observer, Branch):
             observer.waiting = None
@@ -72,8 +62,7 @@ def _let_go(instance: Instance, join: JoinSlot, losers: str) -> None:
     """What the combinator still waited for has lost, and is no longer observed."""
     for index, item in enumerate(join.items):
         if item.status == RUNNING:
-            if (join, index) in item.observers:
-                item.observers.remove((join, index))
+            item.observers = tuple(one for one in item.observers if one != (join, index))
             lose(instance, item, losers)
 
 
@@ -84,7 +73,7 @@ def lose(instance: Instance, slot: Slot, losers: str) -> None:
     if isinstance(slot, JoinSlot):
         slot.status = CANCELLED
         _let_go(instance, slot, losers)
-    elif losers == CANCEL or isinstance(slot, TimerSlot | ReceiveSlot):
+    elif losers == CANCEL or isinstance(slot, slots.TimerSlot | slots.ReceiveSlot):
         cancel(instance, slot)
 
 
@@ -99,9 +88,9 @@ def cancel(instance: Instance, slot: Slot) -> None:
         instance.draft.send(Cancellation(slot.position), slot)
     if isinstance(slot, RemoteSlot):
         return
-    if isinstance(slot, TimerSlot) or (isinstance(slot, TaskSlot) and slot.next_at):
+    if isinstance(slot, slots.TimerSlot) or (isinstance(slot, TaskSlot) and slot.next_at):
         instance.draft.clear_timer(slot.position)
-    elif isinstance(slot, ReceiveSlot):
+    elif isinstance(slot, slots.ReceiveSlot):
         instance.receivers[slot.channel].remove(slot)
     elif isinstance(slot, JoinSlot):
         slot.status = CANCELLED
@@ -110,14 +99,11 @@ def cancel(instance: Instance, slot: Slot) -> None:
 
 
 def cancel_branch(instance: Instance, branch: Branch) -> None:
-    """Have `Cancelled` thrown at the branch's current yield; at its next one when it is executing just now.
-
-    Its method settles only after it, so that its cleanup is done.
-    """
+    """Have `Cancelled` thrown at the branch's current yield; at its next one when it is executing just now."""
     if branch.shielded or branch.status != RUNNING or branch.outcome is not None:
         return
     branch.cancelling = True
-    hold(branch, branch.method.branch)
+    hold(branch, branch.method.branch)  # so that its cleanup is done when the method settles
     interrupt(instance, branch)
 
 
@@ -125,7 +111,7 @@ def interrupt(instance: Instance, branch: Branch) -> None:
     """Take the branch from what it waits for, which has lost by that, and have it go on."""
     slot, branch.waiting = branch.waiting, None
     if slot is not None:
-        slot.observers.remove(branch)
+        slot.observers = tuple(one for one in slot.observers if one is not branch)
         lose(instance, slot, CANCEL)
         instance.ready.append((branch, None))
 

@@ -7,7 +7,7 @@ observe it. Errors are made fresh each time: an exception that is thrown twice g
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -29,10 +29,10 @@ class Slot(Struct, eq=False):
     status: str = RUNNING
     value: Any = None
     fresh_error: Fresh | None = None
-    observers: list[Any] = []  # branches, and pairs of a combinator's slot and the item's index
+    observers: tuple[Any, ...] = ()  # branches, and pairs of a combinator's slot and the item's index
     owned: bool = True
 
-    kind: ClassVar[str] = ""
+    kind: str = ""
 
     @property
     def label(self) -> str:
@@ -58,7 +58,7 @@ class TaskSlot(Slot, kw_only=True):
     next_at: int = 0
     uncounted: int = 0
 
-    kind: ClassVar[str] = "task"
+    kind: str = "task"
 
     @property
     def label(self) -> str:
@@ -78,11 +78,11 @@ class TimerSlot(Slot, kw_only=True):
 
     issued: TimerIssued
 
-    kind: ClassVar[str] = "timer"
+    kind: str = "timer"
 
 
 class RemoteSlot(Slot, kw_only=True):
-    """What another instance answers."""
+    """What another instance answers: a child, or a call of a method; *kind* tells which."""
 
     issued: ChildIssued | CallIssued
     decode: Decode
@@ -95,25 +95,13 @@ class RemoteSlot(Slot, kw_only=True):
         return WorkflowCancelled(self.issued.workflow, self.issued.workflow_id)
 
 
-class ChildSlot(RemoteSlot):
-    """A child."""
-
-    kind: ClassVar[str] = "child"
-
-
-class CallSlot(RemoteSlot):
-    """A call of a method of an instance."""
-
-    kind: ClassVar[str] = "call"
-
-
 class ReceiveSlot(Slot, kw_only=True):
     """A wait for the next signal of a channel."""
 
     channel: str
     decode: Decode
 
-    kind: ClassVar[str] = "receive"
+    kind: str = "receive"
 
     @property
     def label(self) -> str:
@@ -121,15 +109,12 @@ class ReceiveSlot(Slot, kw_only=True):
 
 
 class JoinSlot(Slot, kw_only=True):
-    """A combinator: told of each item that settles, its *rule* says whether it settles too.
-
-    *losers* is what becomes of tasks and children that lose: "run on" or "cancel".
-    """
+    """A combinator: told of each item that settles, its *rule* says whether it settles too."""
 
     items: list[Slot]
     rule: Callable[[JoinSlot, int], bool]
-    losers: str
+    losers: str  # what becomes of tasks and children that lose: "run on" or "cancel"
     left: int
     names: tuple[str, ...] = ()
 
-    kind: ClassVar[str] = "join"
+    kind: str = "join"

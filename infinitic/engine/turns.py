@@ -13,7 +13,7 @@ from dsl.protocol import is_flow
 from infinitic.engine.ambient import Ambient
 from infinitic.engine.arriving import ARRIVE
 from infinitic.engine.branches import discard
-from infinitic.engine.instance import LIVE, QUERY, Diverged, Draft, Instance, Refusal
+from infinitic.engine.instance import LIVE, QUERY, Draft, Instance, Refusal
 from infinitic.engine.replaying import close, finished, replay, retry
 from infinitic.engine.running import drain
 from infinitic.errors import DecodeError
@@ -29,14 +29,10 @@ def apply(instance: Instance, event: AnyEvent, at: int) -> Turn | Refusal | None
     instance.draft = Draft()
     instance.mode = LIVE
     instance.at = max(before, at)
-    try:
-        with Ambient(instance):
-            result = ARRIVE[type(event)](instance, event)
-            if result is True:
-                drain(instance)
-    except Diverged:
-        close(instance)
-        raise
+    with Ambient(instance):
+        result = ARRIVE[type(event)](instance, event)
+        if result is True:
+            drain(instance)
     if result is True:
         return finished(instance, event, late)
     instance.at = before
@@ -44,10 +40,7 @@ def apply(instance: Instance, event: AnyEvent, at: int) -> Turn | Refusal | None
 
 
 def query(instance: Instance, name: str, arguments: Any) -> bytes:
-    """The encoded answer of a query. Raises what the query raises, `DecodeError`, and `ReadOnly`.
-
-    After `ReadOnly` the instance may have been changed: give it up.
-    """
+    """The encoded answer of a query. Raises what it raises, `DecodeError`, and `ReadOnly`: then close the instance."""
     definition = instance.program.member(name)
     if definition is None or definition.kind != "query":
         raise DecodeError(f"{instance.program.name} has no query {name!r} {instance.program.known('query')}")

@@ -155,6 +155,8 @@ class Applier:
             self._retry(change, event)
         else:
             self._advance(change, instance, event)
+            if instance.draft.continued is not None:
+                self._begin(change, instance.draft.continued)
 
     def _advance(self, change: Change, instance: Instance, event: AnyEvent) -> None:
         made = turns.apply(instance, event, self._now())
@@ -167,15 +169,16 @@ class Applier:
         change.take(instance, made, self._now())
         if isinstance(event, SignalReceived | CancelRequested):
             change.refuse(event.reply_to, event.id, "received", None)
-        following = instance.draft.continued
-        if following is not None:
-            self._begin(change, following)
 
     def _begin(self, change: Change, event: Started) -> None:
-        program = self._registry.programs[event.workflow]
-        instance = Instance(program, change.workflow_id, self._surroundings)
-        change.starts = (*change.starts, event.id)
-        self._advance(change, instance, event)
+        """Begin a run, and each that follows it at once by continue-as-new."""
+        following: Started | None = event
+        while following is not None:
+            program = self._registry.programs[following.workflow]
+            instance = Instance(program, change.workflow_id, self._surroundings)
+            change.starts = (*change.starts, following.id)
+            self._advance(change, instance, following)
+            following = instance.draft.continued
 
     # --- starts ---
 

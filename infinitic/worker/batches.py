@@ -53,6 +53,7 @@ class Conductor:
         clock: Clock,
         retention: int,
         cache_instances: int,
+        cache_bytes: int,
         ready: Callable[[], None],
     ) -> None:
         self.backend = backend
@@ -61,7 +62,7 @@ class Conductor:
         self.retention = retention
         self.tasks = tasks
         self.token = new_id()
-        self.cache = Cache(cache_instances)
+        self.cache = Cache(cache_instances, cache_bytes)
         self.timers = Timers()
         self.skew = 0  # the storage's clock minus ours
         self.applier = Applier(registry, surroundings, lambda: backend.storage, self.now)
@@ -329,6 +330,7 @@ class Conductor:
             if change.held is not None
             else Held(change.instance, change.version, Mark(change.version.run, 0), None)
         )
+        held.weight = (held.weight if held.instance is change.instance else 0) + change.weight
         held.instance = change.instance
         held.version = change.version
         held.record = change.record or held.record
@@ -374,6 +376,12 @@ class Conductor:
             wanted = {one.message.workflow_id for one in self.pending}
             self.workflows.release([one for one in self.left if one not in self.cache and one not in wanted])
             self.left.clear()
+
+    def give_back_tasks(self) -> None:
+        """Let others run the tasks that were taken here ahead of time and had to wait after all."""
+        stale = self.tasks.give_back()
+        if stale and self.services is not None:
+            self.services.nack(stale)
 
     def _take_tasks(self) -> None:
         if self.control is not None and self.control_bell.answer():

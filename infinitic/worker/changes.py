@@ -16,7 +16,7 @@ from infinitic.worker.loading import asked_of, origin_of
 
 HELD_AHEAD = 60_000_000
 """Timers due within this time are born claimed by the worker that holds them, in microseconds."""
-HELD_LONGER = 1_000_000
+HELD_LONGER = 300_000
 """For how long after its due a timer stays its holder's, in microseconds: then any sweep may take it."""
 
 
@@ -83,6 +83,12 @@ class Change:
         for instance in (self.instance, self.held.instance if self.held is not None else None):
             if instance is not None:
                 close(instance)
+
+    @property
+    def weight(self) -> int:
+        """How many bytes of turns the run got by this."""
+        run = self.version.run if self.version is not None else ""
+        return sum(len(row.body) for row in self.rows if row.run == run)
 
     @property
     def over(self) -> StateRecord | None:

@@ -63,6 +63,17 @@ class Executor:
         """Whether any attempt is under way."""
         return bool(self._running or self._alone)
 
+    def give_back(self) -> list[Delivery]:
+        """Tasks that were taken ahead and have waited since the last call: others may run them sooner."""
+        with self._lock:
+            stale = [one for one in self._later if one.waited]
+            if stale:
+                self._usual = SOON  # no longer as short as they were
+                self._later = deque(one for one in self._later if not one.waited)
+            for one in self._later:
+                one.waited = True
+        return [one.delivery for one in stale]
+
     def on_task_thread(self) -> bool:
         """Whether the present thread is one that runs `def` tasks."""
         return self._pool.on_own_thread()

@@ -1,4 +1,4 @@
-"""Held instances: live instances with what a worker knows of their storage, in a cache bounded by count."""
+"""Held instances: live instances with what a worker knows of their storage, in a cache bounded by count and weight."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from infinitic.engine import turns
 from infinitic.engine.instance import Instance
 from infinitic.messages import Outgoing
 from infinitic.records import Mark, StateRecord, TimerRow, Version
+
+BARE = 4_000
+"""About how many bytes a live instance takes beside what its code keeps."""
 
 
 class Held:
@@ -29,6 +32,7 @@ class Held:
         "unsent",
         "version",
         "watchers",
+        "weight",
     )
 
     def __init__(self, instance: Instance | None, version: Version, mark: Mark, record: StateRecord | None) -> None:
@@ -41,14 +45,17 @@ class Held:
         self.timers: tuple[TimerRow, ...] = ()  # that somebody held when this was loaded
         self.fired: list[tuple[int, str, str]] = []
         self.watchers: set[tuple[str, str]] = set()
+        self.weight = 0  # bytes of its turns: about what its code may keep of them
 
 
 class Cache:
-    """Held instances by workflow id, the least recently used first. Bounded by *limit*."""
+    """Held instances by id, the least recently used first. Bounded by *limit* and, roughly, by *weight* bytes."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, weight: int) -> None:
+        self._limit, self._most = limit, weight
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._weights: dict[str, int] = {}
+        self._weight = 0
 
     def __len__(self) -> int:
         return len(self._held)
@@ -73,21 +80,35 @@ class Cache:
             _close(old)
         self._held[workflow_id] = held
         self._held.move_to_end(workflow_id)
+        self._weigh(workflow_id, BARE + held.weight)
+
+    def _weigh(self, workflow_id: str, weight: int) -> None:
+        self._weight += weight - self._weights.pop(workflow_id, 0)
+        if weight:
+            self._weights[workflow_id] = weight
 
     def drop(self, workflow_id: str) -> None:
         """Forget an instance."""
         held = self._held.pop(workflow_id, None)
+        self._weigh(workflow_id, 0)
         if held is not None:
             _close(held)
 
     def forget(self, workflow_id: str) -> None:
         """Forget an instance that another thread still runs: it is not closed."""
         self._held.pop(workflow_id, None)
+        self._weigh(workflow_id, 0)
 
     def excess(self) -> list[str]:
-        """The ids to evict, least recently used first, so that no more than the limit stay."""
-        over = len(self._held) - self._limit
-        return [] if over <= 0 else [id for _, id in zip(range(over), self._held, strict=False)]
+        """The ids to evict, least recently used first, so that no more than the limits stay."""
+        ids: list[str] = []
+        count, weight = len(self._held), self._weight
+        for workflow_id in self._held:
+            if count <= self._limit and weight <= self._most:
+                break
+            ids.append(workflow_id)
+            count, weight = count - 1, weight - self._weights[workflow_id]
+        return ids
 
     def clear(self) -> None:
         """Forget all."""

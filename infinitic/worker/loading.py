@@ -38,6 +38,7 @@ def held_of(stored: Stored, program: Program | None, surroundings: Surroundings)
         turns.close(instance)
         return held, diverged.error
     held.instance = instance
+    held.weight = sum(len(row.body) for row in stored.turns)
     return held, None
 
 

@@ -109,6 +109,7 @@ class Worker:
                 clock=self._clock,
                 retention=round((self._config.retention + TOMBSTONE) * SECOND),
                 cache_instances=self._config.cache_instances,
+                cache_bytes=self._config.cache_bytes,
                 ready=loops.ready,
             )
         except BaseException:

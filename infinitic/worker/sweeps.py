@@ -8,7 +8,6 @@ from infinitic.backends import Step
 from infinitic.clock import SECOND
 from infinitic.ids import new_id
 from infinitic.messages import Message, Outgoing
-from infinitic.records import TimerRow
 from infinitic.topics import workflow_topic
 from infinitic.worker.batches import Conductor
 
@@ -35,6 +34,7 @@ class Sweeper:
         conductor = self._conductor
         conductor.backend.transport.sweep()
         conductor.workflow_bell.rung = conductor.service_bell.rung = True  # lest a ring was lost
+        conductor.give_back_tasks()
         if not conductor.registry.programs:
             return
         now = conductor.backend.storage.now()
@@ -52,7 +52,7 @@ class Sweeper:
         while True:
             due = conductor.backend.storage.claim_due_timers(names, AHEAD, PAGE, LEASE)
             for row in due.timers:
-                conductor.timers.add(TimerRow(**{n: getattr(row, n) for n in row.__struct_fields__}))
+                conductor.timers.add(row)
             if len(due.timers) < PAGE:
                 return
 

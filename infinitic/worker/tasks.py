@@ -36,6 +36,7 @@ class Attempt:
         self.arguments = arguments
         self.began = 0
         self.answered = False
+        self.waited = False
 
     @property
     def timeout(self) -> float | None:

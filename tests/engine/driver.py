@@ -206,7 +206,7 @@ def image(instance: Instance) -> dict[str, Any]:
             for path, one in instance.branches.items()
         },
         "counters": instance.counters,
-        "methods": {key: (one.name, one.call_id, one.cancelling) for key, one in instance.methods.items()},
+        "methods": {key: (one.name, one.call_id, one.cancelling) for key, one in enumerate(instance.methods)},
         "unseen": [slot.position for slot in instance.unseen],
         "turns": (instance.turns, instance.failed_turn, instance.generation, instance.at, instance.began),
         "voided": list(instance.voided),

@@ -80,11 +80,11 @@ def test_the_logger_is_silent_on_replay():
         logger.warning("after")
 
     run = drive(flow)
-    assert run.instance.draft.logs == [LogLine(20, "before %s", ("a",), {"key": 1})]
+    assert run.instance.draft.logs == (LogLine(20, "before %s", ("a",), {"key": 1}),)
     run.evict()
-    assert run.instance.draft.logs == []
+    assert run.instance.draft.logs == ()
     run.complete("m0.0")
-    assert run.instance.draft.logs == [LogLine(30, "after", (), {})]
+    assert run.instance.draft.logs == (LogLine(30, "after", (), {}),)
 
 
 def test_code_knows_its_instance():

@@ -112,7 +112,7 @@ def test_a_success_while_the_next_attempt_waits_clears_its_timer():
     assert run.fail("m0.0", OSError("one"), 1, retry_in=SECOND) is None
     run.complete("m0.0", "good")
 
-    assert run.instance.draft.timers_cleared == ["m0.0"]
+    assert run.instance.draft.timers_cleared == ("m0.0",)
     assert run.fire("m0.0", 1) is None
 
 

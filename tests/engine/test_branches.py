@@ -79,7 +79,7 @@ def test_a_branch_that_nobody_awaits_fails_nothing_and_is_told_when_the_run_ends
 
     run = drive(flow)
     run.complete("m0.b0.0")
-    assert run.instance.draft.unawaited == []
+    assert run.instance.draft.unawaited == ()
     run.complete("m0.1")
 
     assert run.status == "completed"
@@ -101,7 +101,7 @@ def test_a_failure_that_somebody_looks_at_in_the_end_is_not_told():
     run.complete("m0.2")
 
     assert run.status == "completed"
-    assert run.instance.draft.unawaited == []
+    assert run.instance.draft.unawaited == ()
 
 
 def test_a_flow_that_has_been_started_cannot_be_spawned():

@@ -67,7 +67,7 @@ def test_gather_raises_the_first_failure_and_tasks_run_on_while_timers_and_recei
     assert run.positions == ["m0.5"]
     assert run.open == ["m0.0", "m0.4", "m0.5"]
     assert run.sends == []
-    assert run.instance.draft.timers_cleared == ["m0.2"]
+    assert run.instance.draft.timers_cleared == ("m0.2",)
     run.signal("s1", "confirmed", "kept")
     assert run.record.buffered == {"confirmed": 1}
     run.complete("m0.0", "ignored")
@@ -126,7 +126,7 @@ def test_the_timer_of_an_or_is_cancelled_when_the_task_wins():
 
     run.complete("m0.0", "a")
 
-    assert run.instance.draft.timers_cleared == ["m0.1"]
+    assert run.instance.draft.timers_cleared == ("m0.1",)
     assert run.fire("m0.1") is None
     assert got_last(run) == "a"
 
@@ -175,7 +175,7 @@ def test_a_timeout_gives_the_answer_and_cancels_its_timer():
     assert run.instance.draft.timers_set == {"m0.1": (6 * SECOND, 0)}
     run.complete("m0.0", "a")
 
-    assert run.instance.draft.timers_cleared == ["m0.1"]
+    assert run.instance.draft.timers_cleared == ("m0.1",)
     assert got_last(run) == "a"
 
 
@@ -262,7 +262,7 @@ def test_what_lost_under_a_nested_first_runs_on():
     run.complete("m0.2", "b")
 
     assert run.sends == []
-    assert run.instance.draft.timers_cleared == ["m0.1"]
+    assert run.instance.draft.timers_cleared == ("m0.1",)
     assert run.open == ["m0.0", "m0.3"]
 
 

@@ -1,10 +1,9 @@
 """Slots: their names for people, and the errors of what was cancelled."""
 
 from infinitic.engine.slots import (
-    CallSlot,
-    ChildSlot,
     JoinSlot,
     ReceiveSlot,
+    RemoteSlot,
     Slot,
     TaskSlot,
     TimerSlot,
@@ -18,8 +17,8 @@ CALL = CallIssued("m0.2", "Loyalty", "ada", "redeem")
 
 SLOTS = [
     TaskSlot("m0.0", 0, issued=TASK, decode=bytes),
-    ChildSlot("m0.1", 0, issued=CHILD, decode=bytes),
-    CallSlot("m0.2", 0, issued=CALL, decode=bytes),
+    RemoteSlot("m0.1", 0, kind="child", issued=CHILD, decode=bytes),
+    RemoteSlot("m0.2", 0, kind="call", issued=CALL, decode=bytes),
     TimerSlot("m0.3", 0, issued=TimerIssued("m0.3", 5)),
     ReceiveSlot("m0.4", 0, channel="bonus", decode=bytes),
     JoinSlot("", 0, items=[], rule=lambda join, index: True, losers="cancel", left=0),
@@ -51,4 +50,4 @@ def test_each_has_an_error_for_who_awaits_it_cancelled():
 
 def test_slots_are_equal_by_identity_and_share_no_observers():
     assert Slot("m0.5", 0) != SLOTS[-1]
-    assert Slot("a", 0).observers is not Slot("a", 0).observers
+    assert Slot("a", 0).observers == ()

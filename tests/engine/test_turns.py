@@ -115,7 +115,7 @@ def test_a_query_answers_from_the_state_and_records_nothing():
     assert ask(run, "seen", b'{"at":1}') == b"2"
     assert ask(run, "when") == b'"1970-01-01 00:00:01+00:00"'
     assert len(run.turns) == 1
-    assert run.instance.draft.logs == []
+    assert run.instance.draft.logs == ()
 
 
 def test_a_finished_instance_can_be_asked():

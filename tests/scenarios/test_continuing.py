@@ -91,6 +91,19 @@ def test_the_result_follows_the_chain(serve, client):
     assert handle.history()[0].event.previous != ""
 
 
+@workflow
+def counting_at_once(left: int) -> Flow[int]:
+    if left:
+        yield from continue_as_new(counting_at_once(left - 1))
+    return left
+
+
+def test_a_chain_that_never_waits_is_no_recursion(serve, client):
+    serve(counting_at_once)
+
+    assert client.run(counting_at_once(2_000), timeout=20) == 0
+
+
 def test_a_parent_gets_the_answer_of_the_last_run(serve, client):
     serve(parent, counting, add)
 

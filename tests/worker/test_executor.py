@@ -131,6 +131,18 @@ def test_what_is_taken_ahead_counts_against_the_room_there_is(executor, finished
     until(lambda: len(finished) == room)
 
 
+def test_what_was_taken_ahead_and_waits_too_long_is_given_back(executor, finished):
+    after_many_short_ones(executor, finished)
+    executor.submit(deliveries("held", 5))
+    until(lambda: running["held"] == 3)
+
+    assert executor.give_back() == []  # those that wait may begin yet
+    assert len(executor.give_back()) == 2
+    assert executor.capacity() == 0  # and no more are taken ahead
+    go.set()
+    until(lambda: len(finished) == 3)
+
+
 def test_the_time_of_an_attempt_begins_with_it(executor, finished):
     """Those that wait for a free place must not run out of time meanwhile."""
     executor.submit(deliveries("held", 3))

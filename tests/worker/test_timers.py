@@ -51,7 +51,7 @@ def held():
 
 @pytest.fixture
 def cache():
-    made = Cache(2)
+    made = Cache(2, 1 << 20)
     for name in ("a", "b", "c"):
         made.put(name, held())
     return made
@@ -64,6 +64,19 @@ def test_the_least_recently_used_are_in_excess(cache):
     cache.drop("b")
     assert cache.excess() == []
     assert len(cache) == 2
+
+
+def test_heavy_instances_are_in_excess_before_their_number_is():
+    cache = Cache(100, 20_000)
+    for name, weight in (("a", 9_000), ("b", 1), ("c", 1)):
+        one = held()
+        one.weight = weight
+        cache.put(name, one)
+    assert cache.excess() == ["a"]
+
+    cache.drop("a")
+    assert cache.excess() == []
+    cache.clear()
 
 
 def test_what_is_forgotten_or_dropped_is_gone(cache):
