@@ -99,6 +99,7 @@ class Started(Event, frozen=True, omit_defaults=True, tag="started"):
     sent: int = 0
     # moved over by continue-as-new
     previous: str = ""  # run id of the run before
+    first: str = ""  # run id of the first run of the chain
     signals: tuple[Signal, ...] = ()
     senders: tuple[str, ...] = ()
 

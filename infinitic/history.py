@@ -58,6 +58,7 @@ class CallIssued(Issued, frozen=True, omit_defaults=True, tag="call"):
     method: str
     arguments: Raw = NULL
     failure: ErrorValue | None = None
+    call_id: str = ""  # the one that the call was given; else it is told from the position
 
 
 class SignalIssued(Issued, frozen=True, omit_defaults=True, tag="signal"):

@@ -21,10 +21,7 @@ from infinitic.events import to_datetime
 
 
 class Ambient:
-    """`dsl.context.Context` for one instance, whose code runs in `with Ambient(instance)`; `Diverged` gives it up.
-
-    In a query whatever is not reading raises `ReadOnly`.
-    """
+    """`dsl.context.Context` for one instance, whose code runs in `with Ambient(instance)`; `Diverged` gives it up."""
 
     __slots__ = ("_instance", "_token")
 
@@ -41,7 +38,7 @@ class Ambient:
 
     def _branch(self, what: str) -> Branch:
         instance = self._instance
-        if instance.mode == QUERY:
+        if instance.mode == QUERY:  # which may only read
             raise ReadOnly(what)
         if instance.mode == EVICTING or instance.current is None:
             raise OutsideWorkflow(what)

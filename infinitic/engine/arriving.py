@@ -43,7 +43,7 @@ def start(instance: Instance, event: events.Started) -> Result:
     for signal in event.signals:
         instance.mailboxes.setdefault(signal.channel, []).append(signal)
     limit_run(instance)
-    _begin(instance, event.method, event.id, event)
+    _begin(instance, event)
     return True
 
 
@@ -54,13 +54,13 @@ def limit_run(instance: Instance) -> None:
         instance.draft.timers_set[RUN_TIMEOUT] = (due, instance.generation)
 
 
-def _begin(instance: Instance, name: str, call_id: str, event: events.Started | events.MethodCalled) -> None:
+def _begin(instance: Instance, event: events.Started | events.MethodCalled) -> None:
     """Run a method up to where it first waits."""
-    ordinal = instance.method_count
+    method = MethodRun(instance.method_count, event.method, event.id, event.caller, event.reply_to)
     instance.method_count += 1
-    method = MethodRun(ordinal, name, call_id, event.caller, event.reply_to)
     instance.methods.append(method)
-    method.branch = new_branch(instance, f"m{ordinal}", _called(instance, name, event.arguments), method)
+    flow = _called(instance, event.method, event.arguments)
+    method.branch = new_branch(instance, f"m{method.ordinal}", flow, method)
     run(instance, method.branch, NOTHING)
 
 
@@ -103,12 +103,12 @@ def complete_task(instance: Instance, event: events.TaskCompleted) -> Result:
 def _answer(instance: Instance, slot: TaskSlot | RemoteSlot, data: Raw) -> None:
     """Settle the slot with what *data* holds, or with the failure to read it, which the turn records."""
     value, error = decoded(slot.decode, data)
-    refused = _refused(instance, slot, error)
+    refused, is_task = _refused(instance, slot, error), isinstance(slot, TaskSlot)
     if refused is None:
         complete(instance, slot, value)
     else:
         instance.draft.settled += (slot.position,)
-        fail(instance, slot, lambda: _undecodable(slot, rebuild(refused)))
+        fail(instance, slot, lambda: TaskFailed(slot.label, rebuild(refused)) if is_task else rebuild(refused))
 
 
 def _refused(instance: Instance, slot: Slot, error: Exception | None) -> events.ErrorValue | None:
@@ -123,10 +123,6 @@ def _refused(instance: Instance, slot: Slot, error: Exception | None) -> events.
     elif error is not None:
         raise instance.unreadable(slot.position, error)
     return None
-
-
-def _undecodable(slot: Slot, error: BaseException) -> BaseException:
-    return TaskFailed(slot.label, error) if isinstance(slot, TaskSlot) else error
 
 
 def fail_attempt(instance: Instance, event: events.AttemptFailed) -> Result:
@@ -210,7 +206,7 @@ def take_signal(instance: Instance, event: events.SignalReceived) -> Result:
 def _declared(instance: Instance, channel: str) -> Callable[[Any], Any]:
     """The decoder of a channel that nobody waits at. Signals for channels of modules are taken as they are."""
     program = instance.program
-    if instance.draft.recorded is not None or not program.is_class:
+    if instance.draft.recorded is not None or not isinstance(program.definition, type):
         return lambda data: None
     if channel not in program.channels:
         known = ", ".join(sorted(program.channels)) or "none"
@@ -236,13 +232,13 @@ def call_method(instance: Instance, event: events.MethodCalled) -> Result:
     except Exception as error:
         return Refusal("refused", error)
     remember(instance, event.id)
-    _begin(instance, event.method, event.id, event)
+    _begin(instance, event)
     return True
 
 
 def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
     """The whole instance, or one call of it, is to be cancelled: its methods, and their branches, once."""
-    if event.id in instance.senders or event.run not in ("", instance.run):
+    if event.id in instance.senders or event.run not in known_runs(instance):
         return False
     if instance.ended:
         return _finished(instance)
@@ -256,6 +252,12 @@ def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
         if branch.method in methods:
             cancel_branch(instance, branch)
     return True
+
+
+def known_runs(instance: Instance) -> tuple[str, str, str]:
+    """What this run is known by to those who cancel or retry it: a parent knows the first of a chain."""
+    first = instance.started.first if instance.started is not None else ""
+    return ("", instance.run, first)
 
 
 def cancels_already(instance: Instance, event: events.CancelRequested) -> bool:

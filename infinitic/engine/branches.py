@@ -31,11 +31,7 @@ class MethodRun(Struct, eq=False):
 
 
 class Branch(Slot, kw_only=True):
-    """One generator or coroutine that runs inside an instance; it is the slot of its own answer.
-
-    While the cleanup of other branches *held* it (undos, cancelled branches), it does not settle: *holds* are those
-    that wait for this one, *outcome* is what it settles with in the end. *fatal* is the error of a wrong yield.
-    """
+    """One generator or coroutine that runs inside an instance; it is the slot of its own answer."""
 
     generator: Any
     method: MethodRun
@@ -44,10 +40,11 @@ class Branch(Slot, kw_only=True):
     waiting: Slot | None = None
     cancelling: bool = False
     shielded: bool = False
-    held: int = 0
-    holds: tuple[Branch, ...] = ()
-    outcome: tuple[str, Any, BaseException | None] | None = None  # status, value, error
-    fatal: BaseException | None = None
+    fatal: BaseException | None = None  # the error of a wrong yield
+    # it does not settle before the cleanup of others is done (undos, cancelled branches)
+    held: int = 0  # by so many branches
+    holds: tuple[Branch, ...] = ()  # those that wait for this one
+    outcome: tuple[str, Any, BaseException | None] | None = None  # status, value, error to settle with in the end
     chance: random.Random | None = None
     stack: tuple[Frame, ...] | None = None
 

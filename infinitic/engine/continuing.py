@@ -54,6 +54,7 @@ def _next_start(instance: Instance, issued: ContinueIssued) -> Started:
         meta={**old.meta, **options.get("meta", {})},
         timeout=options.get("timeout", old.timeout),
         previous=instance.run,
+        first=old.first or old.run,
         signals=tuple(signal for mailbox in instance.mailboxes.values() for signal in mailbox),
         senders=tuple(instance.senders),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Raw
 
 from infinitic.engine.branches import Branch, MethodRun, chain_of, discard, raised_stack
-from infinitic.engine.instance import CALLS, EVICTING, FAILURES, Instance
+from infinitic.engine.instance import CALLS, EVICTING, Instance
 from infinitic.engine.settling import fail, interrupt, settle, unseen
 from infinitic.engine.slots import RUNNING, RemoteSlot, TaskSlot
 from infinitic.events import NULL, ErrorValue
@@ -114,7 +114,7 @@ def close_quietly(instance: Instance, generator: Any) -> None:
             chain = chain_of(generator)
             if not chain or getattr(chain[-1], "gi_running", False) or getattr(chain[-1], "cr_running", False):
                 return
-            with suppress(*FAILURES):
+            with suppress(BaseException):
                 discard(chain[-1].throw(GeneratorExit()))
     finally:
         instance.mode = mode

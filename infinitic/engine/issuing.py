@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -155,6 +156,7 @@ def issue_call(instance: Instance, branch: Branch, call: MethodCall[Any]) -> Slo
     """Call a method of another instance."""
     method = call.definition
     named = {"workflow": method.owner, "workflow_id": call.workflow_id, "method": method.name}
+    named["call_id"] = call.given.id or ""
     return _sent(instance, branch, call, history.CallIssued, partial(RemoteSlot, kind="call"), **named)
 
 
@@ -243,12 +245,9 @@ def _ran(instance: Instance, command: Inline[Any], position: str, decode: Any) -
 
 def result_type(fn: Any) -> Any:
     """What a plain function says that it returns; `Any` when it does not say, or by a name that is unknown."""
-    if "return" not in getattr(fn, "__annotations__", {}):
-        return Any
-    try:
-        return typing.get_type_hints(fn)["return"]
-    except Exception:
-        return Any
+    with suppress(Exception):
+        return typing.get_type_hints(fn).get("return", Any)
+    return Any
 
 
 ISSUE: dict[type, Callable[[Instance, Branch, Any], Slot]] = {

@@ -49,11 +49,10 @@ def settle(join: JoinSlot, index: int) -> bool:
     """An outcome of each."""
     if index >= 0:
         join.left -= 1
-    return join.left == 0 and _completes(join, tuple(outcome(item) for item in join.items))
+    return join.left == 0 and _completes(join, tuple(_outcome(item) for item in join.items))
 
 
-def outcome(item: Slot) -> Outcome[Any]:
-    """How a settled slot ended."""
+def _outcome(item: Slot) -> Outcome[Any]:
     return Outcome(item.value) if item.status == COMPLETED else Outcome(error=item.error())
 
 

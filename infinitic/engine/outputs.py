@@ -58,7 +58,7 @@ def of_command(origin: Origin, issued: AnyIssued, at: int) -> list[Outgoing]:
             return [_to(started, origin, issued.workflow, issued.workflow_id, at, issued.run)]
         case history.CallIssued(failure=None):
             caller = Caller(origin.workflow, origin.workflow_id, origin.run, issued.position)
-            called = events.MethodCalled(key, issued.method, issued.arguments, caller)
+            called = events.MethodCalled(issued.call_id or key, issued.method, issued.arguments, caller)
             return [_to(called, origin, issued.workflow, issued.workflow_id, at)]
         case history.SignalIssued(failure=None):
             signal = events.SignalReceived(key, issued.channel, issued.value)
@@ -114,7 +114,7 @@ def _cancellation(origin: Origin, issued: AnyIssued | None, at: int) -> list[Out
             event = events.CancelRequested(key, run=issued.run)
             return [_to(event, origin, issued.workflow, issued.workflow_id, at, issued.run)]
         case history.CallIssued():
-            event = events.CancelRequested(key, call_id=derived_id(origin.run, issued.position))
+            event = events.CancelRequested(key, call_id=issued.call_id or derived_id(origin.run, issued.position))
             return [_to(event, origin, issued.workflow, issued.workflow_id, at)]
     return []
 

@@ -15,11 +15,9 @@ class Program:
     __slots__ = ("channels", "definition", "fingerprint", "members", "name", "version")
 
     def __init__(self, definition: WorkflowFunction[..., Any, Any] | type[Workflow], fingerprint: str = "") -> None:
-        self.definition = definition
-        self.fingerprint = fingerprint
+        self.definition, self.fingerprint, self.version = definition, fingerprint, 1
         self.members: dict[str, Definition] = {}
         self.channels: dict[str, Channel[Any]] = {}
-        self.version = 1
         if isinstance(definition, WorkflowFunction):
             self.name = definition.name
             self.members[""] = definition
@@ -27,11 +25,6 @@ class Program:
             self.name = definition.workflow_name
             self.members.update(definition.members())
             self.channels.update(definition.channels())
-
-    @property
-    def is_class(self) -> bool:
-        """Whether it is a class of methods, which has channels of its own."""
-        return not isinstance(self.definition, WorkflowFunction)
 
     def member(self, name: str) -> Definition | None:
         """The workflow function (named ""), a method or a query; None when there is none of this name."""

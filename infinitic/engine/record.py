@@ -9,7 +9,7 @@ import msgspec
 from infinitic.engine.branches import Branch, stack_of
 from infinitic.engine.instance import Instance
 from infinitic.engine.slots import RemoteSlot, Slot, TaskSlot, TimerSlot
-from infinitic.events import NULL, ErrorValue, Frame
+from infinitic.events import NULL, Frame
 from infinitic.records import StateRecord, Wait
 
 WAITS = 20
@@ -61,14 +61,10 @@ def wait(instance: Instance, slot: Slot) -> Wait:
         since=slot.since,
         attempt=slot.attempt if isinstance(slot, TaskSlot) else 0,
         next_at=slot.next_at if isinstance(slot, TaskSlot) else slot.issued.due if isinstance(slot, TimerSlot) else 0,
-        error=_without_cause(last) if last is not None else None,
+        error=last and msgspec.structs.replace(last, cause=None, traceback="", stack=last.stack[-3:]),
         stack=_stack(instance, slot),
         workflow_id=slot.issued.workflow_id if isinstance(slot, RemoteSlot) else "",
     )
-
-
-def _without_cause(error: ErrorValue) -> ErrorValue:
-    return msgspec.structs.replace(error, cause=None, traceback="", stack=error.stack[-3:])
 
 
 def _stack(instance: Instance, slot: Slot) -> tuple[Frame, ...]:

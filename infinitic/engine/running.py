@@ -86,8 +86,7 @@ def raised(instance: Instance, branch: Branch, error: BaseException) -> Answer |
     if branch.fatal is None and isinstance(error, Cancelled):
         branch_ended(instance, branch, CANCELLED)
         return None
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next  # without the engine's own frame
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without the engine's own frame
     branch_ended(instance, branch, FAILED, error=branch.fatal or misuse(error) or error)
     return None
 

@@ -7,6 +7,7 @@ instance: its messages wait in its inbox, and nothing is lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -75,7 +76,9 @@ class Applier:
         if held is None:
             stored = self._storage().load(workflow_id)
             if stored is not None:
-                held, problem = held_of(stored, self._registry.programs.get(stored.workflow), self._surroundings)
+                program = self._registry.programs.get(stored.workflow)
+                former = partial(self._storage().history, workflow_id)
+                held, problem = held_of(stored, program, self._surroundings, former)
         change = Change(held.record.workflow if held and held.record else workflow, workflow_id, held)
         if problem is not None and change.over is None:
             change.problem = str(problem)
@@ -147,7 +150,7 @@ class Applier:
             self._refused(change, event, "finished", error_value(error))
         elif change.instance is None or delivery.message.workflow != change.workflow:
             self._unknown(change, event)
-        elif delivery.message.run in ("", change.instance.run):  # else it is an answer for another run
+        elif _is_meant(change.instance, delivery.message.run, event):  # else it is an answer for another run
             self._go_on(change, change.instance, event)
 
     def _go_on(self, change: Change, instance: Instance, event: AnyEvent) -> None:
@@ -312,7 +315,8 @@ class Applier:
             self._put_by(change, delivery)
             change.deliveries.append(delivery)
         program = self._registry.programs.get(change.workflow)
-        if change.inbox_added:  # a question alone suspends nobody
+        offered = any(one.message.kind == "offer" for one in deliveries)
+        if change.inbox_added or offered:  # a question alone suspends nobody
             suspend(change, program.fingerprint if program is not None else "", self._now())
 
     def _put_by(self, change: Change, delivery: Delivery) -> None:
@@ -339,6 +343,14 @@ class Applier:
         )
         if change.rows or change.inbox_removed or suspended:
             change.record = state_record(instance, change.starts)
+
+
+def _is_meant(instance: Instance, run: str, event: AnyEvent) -> bool:
+    """Whether a message for *run* is for this one. A parent knows a child by the first run of a chain."""
+    if run in ("", instance.run):
+        return True
+    first = instance.started.first if instance.started is not None else ""
+    return run == first and isinstance(event, CancelRequested | Retried)
 
 
 def _may_restart(change: Change, event: Started) -> bool:

@@ -74,6 +74,8 @@ class Conductor:
         self.pending: deque[Delivery] = deque()
         self.todo: deque[Work] = deque()
         self.done: list[Change] = []
+        self.unrouted: list[Delivery] = []  # signals whose workflow is to be looked up
+        self.early: list[Delivery] = []  # those whose instance nobody knows yet
         self.steps: list[Step] = []  # to be committed beside the changes
         self.lock = threading.Lock()  # around who applies what
         self.applying: Work | None = None
@@ -108,6 +110,7 @@ class Conductor:
             self._group()
             trouble = self._apply(term)
             self._commit()
+            self._route()
             self._take_tasks()
             if trouble is not None:
                 raise trouble
@@ -155,12 +158,11 @@ class Conductor:
         """Sort what is pending into works, one an instance, in the order of their first message."""
         works: dict[str, Work] = {work.workflow_id: work for work in self.todo}
         later: deque[Delivery] = deque()
-        unrouted: list[Delivery] = []
         while self.pending:
             delivery = self.pending.popleft()
             workflow_id = delivery.message.workflow_id
             if delivery.message.workflow == ROUTER:
-                unrouted.append(delivery)
+                self.unrouted.append(delivery)
                 continue
             if workflow_id in self.stuck:
                 self.stuck[workflow_id].deliveries.append(delivery)
@@ -171,16 +173,20 @@ class Conductor:
                 self.todo.append(work)
             (work.deliveries if len(work.deliveries) < SHARE else later).append(delivery)
         self.pending = later
-        if unrouted:
-            self._route(unrouted)
 
-    def _route(self, unrouted: Sequence[Delivery]) -> None:
-        try:
-            self.steps += routed(unrouted, self.backend.storage, self.workflows)
-        except (StorageError, TransportError):
-            self.pending.extend(unrouted)
-            raise
-        self.left += [one.message.workflow_id for one in unrouted]
+    def _route(self) -> None:
+        """Send on what only names an id: after the commit, which may have begun the instance that is meant."""
+        if self.unrouted:
+            early: list[Delivery] = []
+            steps = [*routed(self.unrouted, self.backend.storage, self.workflows, self.now(), early)]
+            self.backend.commit(steps)
+            self.left += [one.message.workflow_id for one in self.unrouted if one not in early]
+            self.unrouted, self.early = [], [*self.early, *early]
+
+    def route_again(self) -> None:
+        """Look once more for the instances of signals that came too early."""
+        self.pending.extend(self.early)
+        self.early = []
 
     def _apply(self, term: int) -> Exception | None:
         """Apply all; what stopped it half way, if anything did: what was applied is committed all the same."""
@@ -190,6 +196,7 @@ class Conductor:
             self._work(work)
             self._end(work, term)
             if work.trouble is not None:
+                self.cache.drop(work.workflow_id)  # it may be half moved
                 self.todo.appendleft(work)
                 return work.trouble
             self._done(work)
@@ -320,6 +327,8 @@ class Conductor:
             self.left.append(change.workflow_id)
             return
         report(change)
+        if change.instance is None and self.backend.marks and change.held is not None:
+            self._mark_sent(change, change.held)
         if change.instance is None or change.spoilt:
             self.cache.drop(change.workflow_id)
             change.discard()
@@ -343,6 +352,13 @@ class Conductor:
             if row.claimed_until and (row.run, row.position) not in change.timers_cleared:
                 self.timers.add(row)  # later ones come back by the sweep
         held.timers = ()
+
+    def _mark_sent(self, change: Change, held: Held) -> None:
+        """The outputs of an instance that is not kept are sent: the mark says so at once, lest they go again."""
+        assert change.version is not None
+        held.version, held.record = change.version, change.record or held.record
+        held.mark = Mark(change.version.run, change.version.turns)
+        list(write_marks(self.backend.storage, [(change.workflow_id, held)], self.token, self.retention))
 
     def _lost(self, change: Change) -> None:
         """Somebody else moved the instance: load it afresh, and apply the messages again. Timers' rows remain."""

@@ -7,13 +7,13 @@ while it does.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from dsl.context import TASK
 from infinitic.messages import Delivery, Outgoing
 from infinitic.transports import Consumer
 from infinitic.worker.pool import Pool
@@ -98,15 +98,15 @@ class Executor:
             elif delivery.suspect:
                 with self._lock:
                     self._alone.append(attempt)
-                self._begin_alone()
             else:
                 with self._lock:
                     self._later.append(attempt)
+        self._begin_alone()
         self._begin_more()
 
     def _begin_alone(self) -> None:
         with self._lock:
-            waits = self._running or self._later or self._closed
+            waits = self._running or self._closed
             attempt = self._alone[0] if self._alone and not waits else None
             if attempt is not None:
                 self._running[id(attempt)] = attempt
@@ -117,7 +117,8 @@ class Executor:
         """Begin what was taken, as far as there is room."""
         while True:
             with self._lock:
-                if self._closed or not self._later or len(self._running) >= self._concurrency:
+                full = len(self._running) >= (0 if self._alone else self._concurrency)
+                if self._closed or not self._later or full:
                     return
                 attempt = self._later.popleft()
                 self._running[id(attempt)] = attempt
@@ -145,9 +146,11 @@ class Executor:
         if answer is not None and not attempt.answered:
             attempt.answered = True
             self._finished(Finished(attempt.delivery, answer))
-        self._begin_more()
         if self._alone:
             self._begin_alone()
+        self._begin_more()
+        if attempt.limit is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(attempt.limit.cancel)
         with self._idle:
             self._ending -= 1
             self._idle.notify_all()
@@ -163,13 +166,14 @@ class Executor:
     def _run(self, attempt: Attempt) -> Outgoing:
         if self.consumer is not None:
             self.consumer.began(attempt.delivery)
+        return contextvars.copy_context().run(self._call, attempt)  # what the task sets there ends with it
+
+    def _call(self, attempt: Attempt) -> Outgoing:
         try:
             self._step.begin(attempt)
             return self._step.succeeded(attempt, attempt.call())
         except BaseException as error:
             return self._step.failed(attempt, error)
-        finally:
-            TASK.set(None)
 
     # --- the event loop ---
 
@@ -185,7 +189,11 @@ class Executor:
 
     def _watch(self, attempt: Attempt, seconds: float) -> None:
         """Answer for a `def` task when it takes too long; its thread cannot be stopped."""
-        asyncio.get_running_loop().call_later(seconds, self._timed_out, attempt)
+        limit = asyncio.get_running_loop().call_later(seconds, self._timed_out, attempt)
+        with self._lock:
+            attempt.limit = limit if id(attempt) in self._running else None
+        if attempt.limit is None:
+            limit.cancel()
 
     def _timed_out(self, attempt: Attempt) -> None:
         with self._lock:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from infinitic.engine import turns
 from infinitic.engine.instance import Diverged, Instance, Surroundings
 from infinitic.engine.outputs import Asked, Origin, outputs
 from infinitic.engine.programs import Program
-from infinitic.errors import InfiniticError
+from infinitic.errors import Bug, InfiniticError
 from infinitic.events import AttemptFailed, Started
 from infinitic.history import Turn, decode_turn
 from infinitic.messages import Outgoing
@@ -16,14 +16,16 @@ from infinitic.records import SUSPENDED, Stored, TurnRow
 from infinitic.worker.held import Held
 
 
-def held_of(stored: Stored, program: Program | None, surroundings: Surroundings) -> tuple[Held, BaseException | None]:
+def held_of(
+    stored: Stored, program: Program | None, surroundings: Surroundings, history: Callable[[str], Sequence[TurnRow]]
+) -> tuple[Held, BaseException | None]:
     """The stored instance in hand, alive if this code can bring it to life, and else why not.
 
     One that this very code had to give up before is not tried again. One that has no turn yet comes to life by its
     start, which waits in its inbox.
     """
     held = Held(None, stored.version, stored.mark, stored.record)
-    held.unsent = tuple(unsent_outputs(stored))
+    held.unsent = tuple(unsent_outputs(stored, history))
     held.timers = stored.timers
     if program is None:
         return held, LookupError(f"no workflow named {stored.workflow!r} is registered here")
@@ -42,22 +44,26 @@ def held_of(stored: Stored, program: Program | None, surroundings: Surroundings)
     return held, None
 
 
-def unsent_outputs(stored: Stored) -> Iterable[Outgoing]:
-    """The messages of all turns above the mark, in order; those of open commands only. Needs no code."""
+def unsent_outputs(stored: Stored, history: Callable[[str], Sequence[TurnRow]]) -> Iterable[Outgoing]:
+    """The messages of all turns above the mark, in order; those of open commands only. Needs no code.
+
+    *history* gives all turns of a run: of a former one the storage loads only those that the mark has not passed.
+    """
     if stored.mark.run == stored.version.run and stored.mark.turns >= stored.version.turns and not stored.unsent:
         return []
     runs: dict[str, list[TurnRow]] = {}
     for row in (*stored.unsent, *stored.turns):
         runs.setdefault(row.run, []).append(row)
-    return [message for run, rows in runs.items() for message in _of_run(stored, run, rows)]
+    whole = {run: rows if rows[0].number == 0 else history(run) for run, rows in runs.items()}
+    return [message for run, rows in whole.items() for message in _of_run(stored, run, rows)]
 
 
 def _of_run(stored: Stored, run: str, rows: Sequence[TurnRow]) -> Iterable[Outgoing]:
     history = {row.number: decode_turn(row.body) for row in rows}
-    first = history.get(0)
-    if first is None or not isinstance(first.event, Started):
-        return
-    origin = origin_of(stored.workflow_id, first.event)
+    first = history[0].event if 0 in history else None
+    if not isinstance(first, Started):
+        raise Bug(f"{stored.workflow_id}: run {run} does not begin with its start")
+    origin = origin_of(stored.workflow_id, first)
     sent = stored.mark.turns if stored.mark.run == run else 0
     asked = _asked(history.values())
     answered = {getattr(turn.event, "position", "") for number, turn in history.items() if number >= sent}

@@ -10,6 +10,7 @@ reported with the line it hangs at; after thirty seconds its thread gets an exce
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
 import logging
 import sys
@@ -153,7 +154,7 @@ class Loops:
                 self._executor.rouse()  # others run what was adopted while this thread goes on stepping
             first = False
             try:
-                self._step()
+                contextvars.Context().run(self._step)  # nothing that tasks set on this thread is seen
             finally:
                 turn.release()
 
@@ -171,7 +172,7 @@ class Loops:
             log.warning("workflow code that hung was ended")
         except (StorageError, TransportError) as error:
             self._trouble(str(error))
-        except Exception as error:
+        except BaseException as error:  # whatever it is, this thread goes on
             log.exception("a step failed")
             self._trouble(f"{type(error).__name__}: {error}")
         if self._wake_at() < self._planned:
@@ -186,8 +187,10 @@ class Loops:
         while more:
             more = self._conductor.step()
         if came.sweep:
-            self._sweeper.sweep()
+            again = self._sweeper.sweep()
             came.sweep = False
+            if again:
+                self._put(SWEEP)
             self._conductor.step()
         elif came.idle:
             came.idle = False

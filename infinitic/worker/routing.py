@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
 from infinitic.backends import Step
+from infinitic.clock import SECOND
 from infinitic.engine.outputs import reply_message
 from infinitic.errors import UnknownWorkflow
 from infinitic.messages import Delivery, Outgoing, Reply
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
-from infinitic.topics import workflow_topic
+from infinitic.topics import dead_topic, workflow_topic
 from infinitic.transports import Consumer
 
+log = logging.getLogger("infinitic.worker")
 
-def routed(deliveries: Sequence[Delivery], storage: Storage, consumer: Consumer | None) -> Iterator[Step]:
-    """What sends each of *deliveries* on. Raises `StorageError`."""
+
+PATIENCE = 60 * SECOND
+"""For how long the start of an instance may be on its way that is not known yet."""
+
+
+def too_early(delivery: Delivery, now: int) -> bool:
+    """Whether a signal for an id that nobody knows is to be kept: nobody waits to hear, and it may yet be known."""
+    return not delivery.message.reply_to and now - delivery.message.at < PATIENCE
+
+
+def routed(
+    deliveries: Sequence[Delivery], storage: Storage, consumer: Consumer | None, now: int, early: list[Delivery]
+) -> Iterator[Step]:
+    """What sends each of *deliveries* on; those that came too early are put into *early*. Raises `StorageError`."""
     ids = list(dict.fromkeys(one.message.workflow_id for one in deliveries))
     names = {id: record.workflow for id, record in zip(ids, storage.records(ids), strict=True) if record is not None}
     for delivery in deliveries:
         message = delivery.message
         name = names.get(message.workflow_id)
-        hints, outputs = (_unknown(delivery), ()) if name is None else ((), (_to(name, delivery),))
-        yield Step(outputs=outputs, hints=hints, acks=(delivery,), consumer=consumer)
+        if name is not None:
+            yield Step(outputs=(_to(name, delivery),), acks=(delivery,), consumer=consumer)
+        elif too_early(delivery, now):
+            early.append(delivery)
+        else:
+            log.warning("a signal for %r, which nobody knows, is moved to the dead topic", message.workflow_id)
+            dead = Outgoing(dead_topic(delivery.topic), message.workflow_id, message)
+            yield Step(outputs=(dead,), hints=_unknown(delivery), acks=(delivery,), consumer=consumer)
 
 
 def _to(name: str, delivery: Delivery) -> Outgoing:

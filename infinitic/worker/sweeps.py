@@ -13,6 +13,9 @@ from infinitic.worker.batches import Conductor
 
 AHEAD = 2 * SECOND
 LEASE = 1 * SECOND
+OVERDUE_LEASE = 15 * SECOND
+LONG = SECOND // 4
+"""For how long one sweep claims overdue timers; the next, which follows at once, goes on."""
 PAGE = 200
 OFFER_AGAIN = 5 * SECOND
 BEHIND = 5 * SECOND
@@ -29,32 +32,39 @@ class Sweeper:
         self._offered: dict[str, int] = {}
         self._purged = 0
 
-    def sweep(self) -> None:
-        """One sweep. Raises `StorageError` or `TransportError`."""
+    def sweep(self) -> bool:
+        """One sweep; True when the next should follow at once. Raises `StorageError` or `TransportError`."""
         conductor = self._conductor
         conductor.backend.transport.sweep()
         conductor.workflow_bell.rung = conductor.service_bell.rung = True  # lest a ring was lost
         conductor.give_back_tasks()
+        conductor.route_again()
         if not conductor.registry.programs:
-            return
+            return False
         now = conductor.backend.storage.now()
         conductor.skew = now - conductor.clock()
-        self._claim_timers()
+        more = self._claim_timers(now)
         self._offer(now)
         conductor.flush_marks()
         if now - self._purged >= PURGE:
             self._purged = now
             conductor.backend.storage.purge(now)
+        return more
 
-    def _claim_timers(self) -> None:
+    def _claim_timers(self, began: int) -> bool:
+        """Hold the timers that are due soon; first those overdue, for longer: there may be too many for one sweep."""
+        while self._claim(0, OVERDUE_LEASE):
+            if self._conductor.backend.storage.now() - began > LONG:
+                return True
+        return self._claim(AHEAD, LEASE)
+
+    def _claim(self, ahead: int, lease: int) -> bool:
+        """Claim one page; whether it was full."""
         conductor = self._conductor
-        names = [*conductor.registry.programs]
-        while True:
-            due = conductor.backend.storage.claim_due_timers(names, AHEAD, PAGE, LEASE)
-            for row in due.timers:
-                conductor.timers.add(row)
-            if len(due.timers) < PAGE:
-                return
+        due = conductor.backend.storage.claim_due_timers([*conductor.registry.programs], ahead, PAGE, lease)
+        for row in due.timers:
+            conductor.timers.add(row)
+        return len(due.timers) == PAGE
 
     def _offer(self, now: int) -> None:
         """Have instances looked at whose events wait for this code, or whose outputs may not have been sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,7 @@ class Attempt:
         self.began = 0
         self.answered = False
         self.waited = False
+        self.limit: asyncio.TimerHandle | None = None
 
     @property
     def timeout(self) -> float | None:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from dsl import Flow, workflow
+from dsl import workflow
 from dsl.calls import Call
 from infinitic.engine import turns
-from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
+from infinitic.engine.instance import Diverged, Instance, Surroundings
 from infinitic.engine.outputs import Asked, Origin, outputs
 from infinitic.engine.programs import Program
 from infinitic.engine.record import state_record
@@ -27,9 +27,8 @@ from infinitic.events import (
     TaskCompleted,
     TimerFired,
 )
-from infinitic.history import AnyIssued, Turn, decode_turn, encode_turn
-from infinitic.messages import Outgoing
-from infinitic.records import StateRecord, encode_record
+from infinitic.history import Turn, decode_turn, encode_turn
+from infinitic.records import encode_record
 from infinitic.serialization import Serializer, error_value
 
 RUN = "00000000000000000000000000000001"
@@ -44,10 +43,11 @@ class Driver:
         self.codec = Serializer()
         self.program = Program(definition if definition.kind == "workflow" else definition.holder)
         self.surroundings = surroundings or Surroundings(self.codec)
-        self.instance = Instance(self.program, "wf", self.surroundings)
+        self.instance: Any = Instance(self.program, "wf", self.surroundings)
         self.bodies: list[bytes] = []
-        self.turns: list[Turn] = []
+        self.turns: list[Any] = []  # turns; Any, because tests look into their unions
         self.at = 0
+        self.checks = True
         method = "" if definition.kind == "workflow" else definition.name
         arguments = started.pop("arguments", None) or Raw(self.codec.encode(call.arguments))
         given = {"id": "start", "workflow": self.program.name, "run": RUN, "method": method}
@@ -56,29 +56,29 @@ class Driver:
 
     # --- events ---
 
-    def apply(self, event: AnyEvent) -> Turn | Refusal | None:
+    def apply(self, event: AnyEvent) -> Any:
         self.at += SECOND
         made = turns.apply(self.instance, event, self.at)
         if isinstance(made, Turn):
             self.keep(made)
         return made
 
-    def complete(self, position: str, value: Any = None, attempt: int = 1) -> Turn | Refusal | None:
+    def complete(self, position: str, value: Any = None, attempt: int = 1) -> Any:
         return self.apply(TaskCompleted("", position, Raw(self.codec.encode(value)), attempt))
 
     def fail(self, position: str, error: Exception, attempt: int = 1, retry_in: int | None = None) -> Any:
         return self.apply(AttemptFailed("", position, error_value(error), attempt, retry_in))
 
-    def fire(self, position: str, attempt: int = 0) -> Turn | Refusal | None:
+    def fire(self, position: str, attempt: int = 0) -> Any:
         return self.apply(TimerFired("", position, attempt))
 
-    def signal(self, id: str, channel: str, value: Any) -> Turn | Refusal | None:
+    def signal(self, id: str, channel: str, value: Any) -> Any:
         return self.apply(SignalReceived(id, channel, Raw(self.codec.encode(value))))
 
-    def call(self, id: str, method: str, **arguments: Any) -> Turn | Refusal | None:
+    def call(self, id: str, method: str, **arguments: Any) -> Any:
         return self.apply(MethodCalled(id, method, Raw(self.codec.encode(arguments)), reply_to="client"))
 
-    def cancel(self, id: str = "cancel", call_id: str = "") -> Turn | Refusal | None:
+    def cancel(self, id: str = "cancel", call_id: str = "") -> Any:
         return self.apply(CancelRequested(id, call_id))
 
     def answer(
@@ -104,19 +104,21 @@ class Driver:
     def keep(self, turn: Turn) -> None:
         self.turns.append(turn)
         self.bodies.append(encode_turn(turn))
+        if not self.checks:
+            return
         assert encode_turn(decode_turn(self.bodies[-1])) == self.bodies[-1]
         again = self.replayed()
         assert image(again) == image(self.instance)
         turns.close(again)
 
-    def replayed(self, call: Any = None, bodies: list[bytes] | None = None) -> Instance:
+    def replayed(self, call: Any = None, bodies: list[bytes] | None = None) -> Any:
         """What a replay of the stored bytes gives, with the code of *call* if it is given."""
         program = self.program if call is None else program_of(call)
         again = Instance(program, "wf", self.surroundings)
         turns.replay(again, self.bodies if bodies is None else bodies)
         return again
 
-    def diverges(self, call: Any) -> BaseException:
+    def diverges(self, call: Any) -> Any:
         """Why the code of *call* does not replay this history."""
         try:
             turns.close(self.replayed(call))
@@ -132,7 +134,7 @@ class Driver:
     # --- what came of it ---
 
     @property
-    def issued(self) -> tuple[AnyIssued, ...]:
+    def issued(self) -> Any:
         return self.turns[-1].commands
 
     @property
@@ -144,7 +146,7 @@ class Driver:
         return list(self.turns[-1].sends)
 
     @property
-    def outputs(self) -> list[Outgoing]:
+    def outputs(self) -> list[Any]:
         return outputs(Origin(self.program.name, "wf", RUN), self.turns[-1], self.asked)
 
     def asked(self, position: str) -> Asked | None:
@@ -164,11 +166,11 @@ class Driver:
         return list(self.instance.open)
 
     @property
-    def record(self) -> StateRecord:
+    def record(self) -> Any:
         return state_record(self.instance)
 
     @property
-    def status(self) -> str:
+    def status(self) -> Any:
         return self.instance.status
 
     @property
@@ -178,7 +180,7 @@ class Driver:
         return msgspec.json.decode(self.instance.end.value)
 
     @property
-    def error(self) -> str:
+    def error(self) -> Any:
         assert self.instance.end is not None, self.record
         assert self.instance.end.error is not None, self.instance.end
         return self.instance.end.error.summary
@@ -213,7 +215,7 @@ def image(instance: Instance) -> dict[str, Any]:
     }
 
 
-def drive(fn: Callable[..., Flow[Any]], *args: Any, **started: Any) -> Driver:
+def drive(fn: Callable[..., Any], *args: Any, **started: Any) -> Driver:
     """A driver of a function as a workflow; *args* may be what no history could hold."""
 
     def bound() -> Any:

@@ -95,7 +95,7 @@ class Awaited:
         return self.flow
 
 
-def workflow_of(main: Block, other: Block, *, mended: bool = False) -> type[Workflow]:
+def workflow_of(main: Block, other: Block, *, mended: bool = False) -> Any:
     """A workflow class that runs *main*, and *other* whenever that is called; *mended* leaves its bugs out."""
 
     class Drawn(Workflow):
@@ -149,7 +149,7 @@ class Runner:
     def made(self, node: Node) -> Any:
         """The command, deferred or flow that a node stands for."""
         kind, what = node
-        simple = {
+        simple: dict[str, Any] = {
             "task": lambda: work(what),
             "kid": lambda: kid(what),
             "call": lambda: type(self.instance).by_id(f"to-{what}").quick(),
@@ -166,7 +166,8 @@ class Runner:
             return race(**{f"i{index}": one for index, one in enumerate(made)})
         if kind == "timeout":
             return timeout(gather(*made), 2)
-        return {"gather": gather, "settle": settle, "first": first}[kind](*made)
+        kinds: dict[str, Any] = {"gather": gather, "settle": settle, "first": first}
+        return kinds[kind](*made)
 
     def deferred(self, index: int) -> Any:
         return self.deferreds[index % len(self.deferreds)] if self.deferreds else None
@@ -245,8 +246,8 @@ class Runner:
         yield from ()
 
     def do_raise(self) -> Flow[None]:
+        yield from ()
         raise ValueError("raised")
-        yield
 
     def do_bug(self) -> Flow[None]:
         if not self.mended:

@@ -92,8 +92,8 @@ def test_code_knows_its_instance():
         assert current_workflow() == CurrentWorkflow(
             id="wf", name="flow", run=RUN, tags=frozenset({"t"}), meta={"k": 1}, parent="p-1", root="r"
         )
+        yield from ()
         return workflow_id()
-        yield
 
     caller = Caller("parent", "p-1", RUN, "m0.0")
 
@@ -103,8 +103,8 @@ def test_code_knows_its_instance():
 def test_the_topmost_instance_is_its_own_root():
     def flow():
         about = current_workflow()
+        yield from ()
         return about.parent, about.root
-        yield
 
     assert drive(flow).result == [None, "wf"]
 

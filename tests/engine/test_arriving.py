@@ -1,5 +1,7 @@
 """Arriving: answers, attempts, timers, signals, calls, cancellations; repeats and what comes too late."""
 
+from typing import Any
+
 import pytest
 from msgspec import Raw
 
@@ -328,7 +330,8 @@ def test_a_signal_that_only_today_s_types_cannot_read_suspends(buffered):
     def flow(channel):
         if buffered:
             yield from sleep(1)
-        return (yield from channel.receive()), (yield from sleep(1))
+        yield from channel.receive()
+        yield from sleep(1)
 
     def then():
         return flow(amounts)
@@ -346,7 +349,10 @@ def test_a_signal_that_only_today_s_types_cannot_read_suspends(buffered):
 @pytest.mark.parametrize("how", ["completed", "cancelled"])
 def test_a_run_that_has_ended_takes_no_signal_no_call_and_no_cancellation(how):
     run = Driver(Loyalty.run(1))
-    run.signal("s1", "bonus", 5) if how == "completed" else run.cancel()
+    if how == "completed":
+        run.signal("s1", "bonus", 5)
+    else:
+        run.cancel()
 
     assert run.status == how
     for refusal in (run.signal("s2", "bonus", 5), run.call("c", "redeem", points=1), run.cancel("again")):
@@ -376,13 +382,14 @@ def test_a_failed_child_raises_with_the_whole_chain_of_causes():
     run = drive(flow)
     try:
         raise TaskFailed("charge", OSError("no money")) from OSError("no money")
-    except TaskFailed as error:
-        run.answer("m0.0", status="failed", error=error)
+    except TaskFailed as failure:
+        run.answer("m0.0", status="failed", error=failure)
 
-    error = seen[0]
+    error: Any = seen[0]
     assert type(error) is WorkflowFailed
     assert str(error) == f"child {run.turns[0].commands[0].workflow_id!r} failed: charge failed: OSError: no money"
-    assert (type(error.__cause__), type(error.__cause__.__cause__)) == (TaskFailed, OSError)
+    causes: Any = error.__cause__
+    assert (type(causes), type(causes.__cause__)) == (TaskFailed, OSError)
 
 
 @pytest.mark.parametrize(

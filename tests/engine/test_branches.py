@@ -2,10 +2,12 @@
 
 import gc
 import warnings
+from typing import Any
 
 import pytest
 
 from dsl import Cancelled, compensations, dispatch, gather, race, sleep, spawn, timeout
+from infinitic.engine import turns
 from infinitic.engine.branches import chain_of, is_fresh, raised_stack, stack_of
 from infinitic.history import Cancellation
 from tests.engine.driver import drive
@@ -236,7 +238,7 @@ def test_the_method_settles_only_after_the_cleanup_of_the_branches_it_cancelled(
 
 def test_a_branch_is_cancelled_while_it_executes_at_its_next_yield():
     def flow():
-        holder = []
+        holder: list[Any] = []
 
         def branch():
             yield from step("a")
@@ -258,7 +260,7 @@ def test_a_branch_is_cancelled_while_it_executes_at_its_next_yield():
 
 def test_a_branch_that_its_own_child_cancels_is_cancelled_at_once():
     def flow():
-        holder = []
+        holder: list[Any] = []
 
         def inner():
             holder[0].cancel()
@@ -463,8 +465,8 @@ def test_undos_that_end_at_once_do_not_hold_anybody():
     def flow():
         with compensations() as undo:
             undo(sleep(0))
+            yield from ()
             raise ValueError("no")
-        yield
 
     run = drive(flow)
 
@@ -481,85 +483,109 @@ def nothing_is_printed(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.usefixtures("nothing_is_printed")
-def test_eviction_runs_no_cleanup_that_anybody_could_see():
-    seen = []
+SEEN: list[str] = []
 
-    def inner():
+
+def yields_in_cleanup():
+    try:
         try:
+            yield from step("a")
+        finally:
+            SEEN.append("inner")
+            yield from step("inner cleanup")
+    finally:
+        SEEN.append("outer")
+        yield from sleep(1)
+
+
+def delegates():
+    try:
+        yield from yields_in_cleanup()
+    finally:
+        yield from yields_in_cleanup()
+
+
+async def awaits_in_cleanup():
+    try:
+        await step("a")
+    finally:
+        await gather(step("d"), awaits_in_cleanup())
+
+
+async def awaits_deeper():
+    try:
+        await awaits_in_cleanup()
+    finally:
+        await awaits_in_cleanup()
+
+
+def raises_in_cleanup():
+    try:
+        yield from timeout(step("a"), 5)
+    finally:
+        raise ValueError("in cleanup")
+
+
+def asks_in_cleanup():
+    try:
+        yield from step("a")
+    finally:
+        for ask in (lambda: dispatch(gather(awaits_in_cleanup())), lambda: spawn(awaits_in_cleanup())):
             try:
-                yield from step("inner")
-            finally:
-                seen.append("inner")
-                yield from step("inner cleanup")
-        finally:
-            yield from sleep(1)
+                ask()
+            except Exception as error:
+                SEEN.append(type(error).__name__)
 
-    async def coroutine():
-        try:
-            await step("c")
-        finally:
-            await coroutine_cleanup()
 
-    async def coroutine_cleanup():
+def stubborn():
+    while True:
         try:
-            await gather(step("d"), coroutine_cleanup())
-        finally:
-            await sleep(5)
+            yield from step("a")
+        except BaseException:
+            if len(SEEN) > 50:
+                raise
+            SEEN.append("stubborn")
 
-    def raises():
+
+def compensates_in_cleanup():
+    with compensations() as undo:
+        undo(step("never"))
         try:
-            yield from timeout(step("b"), 5)
+            yield from step("a")
         finally:
             raise ValueError("in cleanup")
 
-    def dispatches():
-        try:
-            yield from step("e")
-        finally:
-            try:
-                dispatch(step("never"))
-            except Exception as error:
-                seen.append(type(error).__name__)
-            spawn(coroutine())
 
-    def stubborn():
-        while True:
-            try:
-                yield from step("f")
-            except BaseException:
-                if len(seen) > 50:
-                    raise
-                seen.append("stubborn")
-
-    def compensates():
-        with compensations() as undo:
-            undo(step("never"))
-            try:
-                yield from step("g")
-            finally:
-                raise ValueError("in cleanup")
-
+@pytest.mark.usefixtures("nothing_is_printed")
+@pytest.mark.parametrize(
+    ("branch", "seen"),
+    [
+        (yields_in_cleanup, ["inner", "outer"]),
+        (delegates, ["inner", "outer", "inner", "outer"]),
+        (awaits_in_cleanup, []),
+        (awaits_deeper, []),
+        (raises_in_cleanup, []),
+        (asks_in_cleanup, ["OutsideWorkflow"] * 2),
+        (stubborn, ["stubborn"] * 51),
+        (compensates_in_cleanup, []),
+    ],
+)
+def test_eviction_runs_no_cleanup_that_anybody_could_see(branch, seen):
     def flow():
-        spawn(inner())
-        spawn(coroutine())
-        spawn(raises())
-        spawn(dispatches())
-        spawn(stubborn())
-        spawn(compensates())
+        spawn(branch())
         return (yield from step("main"))
 
     run = drive(flow)
-    before = list(run.instance.open)
-    seen.clear()
+    before = run.open
+    SEEN.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run.evict()
+        turns.close(run.instance)
 
-    assert seen.count("inner") == 1
-    assert "OutsideWorkflow" in seen
+    assert seen == SEEN
+    run.instance = run.replayed()
     assert run.open == before
-    run.complete("m0.6", "done")
+    run.complete("m0.1", "done")
     assert run.result == "done"
 
 
@@ -588,7 +614,7 @@ def test_a_coroutine_that_is_yielded_in_vain_does_not_complain():
         await step("never")
 
     def flow():
-        holder = []
+        holder: list[Any] = []
 
         def branch():
             yield from step("a")
@@ -624,7 +650,7 @@ def test_the_stack_of_a_generator_goes_through_yield_from_and_await():
     running.send(None)
     stack = stack_of(running, lambda file, line: "source")
 
-    assert [(one.function.rpartition(".")[2], one.source) for one in stack][0] == ("middle", "source")
+    assert (stack[0].function.rpartition(".")[2], stack[0].source) == ("middle", "source")
     assert all(one.file == __file__ for one in stack)
     assert chain_of(running)[0] is running
     assert not is_fresh(running)

@@ -1,5 +1,7 @@
 """Continue-as-new: the next run's start, and where a run cannot be continued."""
 
+from typing import Any
+
 from msgspec import Raw
 
 from dsl import Channel, Flow, Workflow, continue_as_new, dispatch, method, sleep, spawn, workflow
@@ -12,6 +14,9 @@ from tests.engine.given import amounts, child, count, step
 PARENT = Caller("parent", "p-1", RUN, "m0.3")
 
 
+WRONG: Any = 5
+
+
 @workflow
 def counting(number: int, last: int = 3) -> Flow[int]:
     dispatch(step("left open"))
@@ -20,7 +25,7 @@ def counting(number: int, last: int = 3) -> Flow[int]:
     yield from count(number)
     if number == last:
         return number
-    yield from continue_as_new(counting(number + 1, last).options(tags=["new"], meta={"b": 2}))
+    return (yield from continue_as_new(counting(number + 1, last).options(tags=["new"], meta={"b": 2})))
 
 
 class Shop(Workflow):
@@ -69,6 +74,7 @@ def test_the_next_run_gets_a_fresh_start_with_all_that_moves_over():
         reply_to="client",
         timeout=SECOND,
         previous=RUN,
+        first=RUN,
         signals=(Signal("s1", "amounts", Raw(b"5")), Signal("s2", "other", Raw(b"6"))),
         senders=("s1", "s2"),
     )
@@ -145,9 +151,10 @@ def test_arguments_that_cannot_be_sent_are_its_failure_on_record():
     @workflow(name="child")
     def flow(name: str) -> Flow[str]:
         try:
-            yield from continue_as_new(flow(5))
+            yield from continue_as_new(flow(WRONG))
         except Exception as error:
             return f"{type(error).__name__} {(yield from step('a'))}"
+        return ""
 
     run = Driver(flow("x"))
     assert run.issued[0].failure.name == "DecodeError"
@@ -157,7 +164,7 @@ def test_arguments_that_cannot_be_sent_are_its_failure_on_record():
 
 
 def test_its_cleanup_has_no_effect():
-    seen = []
+    seen: list[int] = []
 
     @workflow(name="child")
     def flow(name: str) -> Flow[None]:
@@ -177,11 +184,11 @@ def test_its_cleanup_has_no_effect():
 def test_other_arguments_on_replay_diverge():
     @workflow(name="counting")
     def today(number: int, last: int = 3) -> Flow[int]:
-        yield from continue_as_new(counting(number + 2, last))
+        return (yield from continue_as_new(counting(number + 2, last)))
 
     @workflow(name="counting")
     def then(number: int, last: int = 3) -> Flow[int]:
-        yield from continue_as_new(counting(number + 1, last))
+        return (yield from continue_as_new(counting(number + 1, last)))
 
     error = Driver(then(1)).diverges(today)
 

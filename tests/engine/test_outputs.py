@@ -1,5 +1,7 @@
 """Outputs: what a turn sends, told from the turn alone."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from msgspec import Raw
@@ -7,7 +9,6 @@ from msgspec import Raw
 from dsl import Retry, dispatch, gather, inline, race, sleep
 from infinitic.engine.outputs import (
     ROUTER,
-    Asked,
     Origin,
     answer_message,
     outputs,
@@ -116,16 +117,16 @@ def test_a_call_and_a_signal_go_to_their_instances():
     assert {one.message.sender for one in (call, signal, routed)} == {"t-1"}
 
 
-@pytest.mark.parametrize("make", [lambda: amounts.receive(), lambda: sleep(5), lambda: gather(inline(int), sleep(1))])
+@pytest.mark.parametrize("make", [amounts.receive, lambda: sleep(5), lambda: gather(inline(int), sleep(1))])
 def test_timers_receives_and_inline_functions_send_nothing(make):
     assert sent(make) == []
 
 
 def test_what_could_not_be_sent_is_not():
     def trip():
-        for make in (lambda: count("x"), lambda: child(5), lambda: Loyalty.by_id("a").redeem("x")):
-            dispatch(make())
-        dispatch(amounts.by_id("x").send("y"))
+        wrong: Any = object()
+        for make in (count, child, Loyalty.by_id("a").redeem, amounts.by_id("x").send):
+            dispatch(make(wrong))
         yield from sleep(1)
 
     run = drive(trip)
@@ -144,6 +145,7 @@ def test_the_next_attempt_is_the_same_task_with_why_the_last_one_failed():
     (one,) = run.outputs
     assert (one.message.id, one.message.attempt) == (task_id("flow", "wf", RUN, "m0.0"), 2)
     request = msgspec.json.decode(one.message.payload, type=TaskRequest)
+    assert request.previous is not None
     assert request.previous.summary == "OSError: one"
     assert bytes(request.arguments) == b'{"name":"a"}'
 
@@ -228,4 +230,3 @@ def test_messages_for_others_to_use():
 
     assert reply_message("client-1", told).message.id == "c1"
     assert answer_message(ORIGIN, Answer("", "cancelled", caller=CALLER), 5).message.at == 5
-    assert Asked(Turn(event=Started("s", "w", RUN), at=0).commands or None).previous is None

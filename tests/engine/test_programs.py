@@ -7,7 +7,7 @@ from tests.engine.given import Loyalty, child
 def test_a_function_is_its_only_member_and_has_no_state():
     program = Program(child, "sha")
 
-    assert (program.name, program.fingerprint, program.is_class) == ("child", "sha", False)
+    assert (program.name, program.fingerprint) == ("child", "sha")
     assert program.members == {"": child}
     assert program.channels == {}
     assert program.new_state() is None
@@ -16,7 +16,7 @@ def test_a_function_is_its_only_member_and_has_no_state():
 def test_a_class_has_methods_queries_channels_and_a_new_object_for_each_instance():
     program = Program(Loyalty)
 
-    assert (program.name, program.is_class) == ("Loyalty", True)
+    assert program.name == "Loyalty"
     assert set(program.members) == {"run", "redeem", "slowly", "balance"}
     assert set(program.channels) == {"bonus"}
     assert program.known("query") == "(it has: balance)"

@@ -109,7 +109,7 @@ def test_a_stack_is_made_anew_only_for_a_branch_that_moved():
         yield from sleep(50)
 
     run = drive(flow, surroundings=Surroundings(Serializer(), source))
-    run.keep = lambda turn: None
+    run.checks = False
     assert run.record.waiting == 3
     made.clear()
     run.complete("m0.b0.0")

@@ -7,6 +7,7 @@ long as its process lives, holds what runs in slots of 8 bytes, which outlive th
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import select
@@ -16,8 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from infinitic.errors import OperatorError
 from infinitic.sqlite_file import SqliteFile
 from infinitic.sqlite_file.turnstile import try_lock
+
+log = logging.getLogger("infinitic.sqlite")
 
 SLOT = struct.Struct("q")
 MAPPED = 512  # slots
@@ -168,7 +172,13 @@ class Listener:
                 os.read(self._presence.bell, 65536)
                 self._heard()
             else:
-                self._looked()
+                self._look()
+
+    def _look(self) -> None:
+        try:
+            self._looked()
+        except (OperatorError, OSError) as error:  # it will be looked again
+            log.warning("looking for messages failed: %s", error)
 
     def close(self) -> None:
         """No callback begins after this, and none is under way but one that hangs or that called this."""
