@@ -256,8 +256,7 @@ def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
 
 def known_runs(instance: Instance) -> tuple[str, str, str]:
     """What this run is known by to those who cancel or retry it: a parent knows the first of a chain."""
-    first = instance.started.first if instance.started is not None else ""
-    return ("", instance.run, first)
+    return ("", instance.run, instance.started.first if instance.started is not None else "")
 
 
 def cancels_already(instance: Instance, event: events.CancelRequested) -> bool:

@@ -80,7 +80,7 @@ def explained(path: Path, error: Exception, kind: Kind = StorageError) -> Operat
     for start, message, hint in REASONS:
         if name.startswith(start):
             return kind(message.format(path=path, error=error), hint)
-    return kind(f"{path}: SQLite says '{error}'", "Run `infinitic doctor`.")
+    return kind(f"{path}: SQLite says '{error}'", "See whether the disk is sound and has room.")
 
 
 def explained_os(path: Path, error: OSError, kind: Kind = StorageError) -> OperatorError:

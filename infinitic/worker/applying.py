@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from infinitic.engine import turns
-from infinitic.engine.arriving import RUN_TIMEOUT, answered_before, cancels_already
+from infinitic.engine.arriving import RUN_TIMEOUT, answered_before, cancels_already, known_runs
 from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
 from infinitic.engine.outputs import Origin, answer_message
 from infinitic.engine.record import state_record
@@ -347,10 +347,7 @@ class Applier:
 
 def _is_meant(instance: Instance, run: str, event: AnyEvent) -> bool:
     """Whether a message for *run* is for this one. A parent knows a child by the first run of a chain."""
-    if run in ("", instance.run):
-        return True
-    first = instance.started.first if instance.started is not None else ""
-    return run == first and isinstance(event, CancelRequested | Retried)
+    return run in ("", instance.run) or (isinstance(event, CancelRequested | Retried) and run in known_runs(instance))
 
 
 def _may_restart(change: Change, event: Started) -> bool:

@@ -28,7 +28,7 @@ from infinitic.worker.held import Cache, Held
 from infinitic.worker.marks import move_mark, write_marks
 from infinitic.worker.registry import Registry
 from infinitic.worker.reporting import dead_letters, report
-from infinitic.worker.routing import routed
+from infinitic.worker.routing import Router
 from infinitic.worker.timers import Timers
 from infinitic.worker.work import Bell, Deposed, Finished, StuckCode, Tasks, Work
 
@@ -64,6 +64,7 @@ class Conductor:
         self.token = new_id()
         self.cache = Cache(cache_instances, cache_bytes)
         self.timers = Timers()
+        self.router = Router()
         self.skew = 0  # the storage's clock minus ours
         self.applier = Applier(registry, surroundings, lambda: backend.storage, self.now)
         self.workflow_bell, self.service_bell, self.control_bell = Bell(ready), Bell(ready), Bell(ready)
@@ -74,8 +75,6 @@ class Conductor:
         self.pending: deque[Delivery] = deque()
         self.todo: deque[Work] = deque()
         self.done: list[Change] = []
-        self.unrouted: list[Delivery] = []  # signals whose workflow is to be looked up
-        self.early: list[Delivery] = []  # those whose instance nobody knows yet
         self.steps: list[Step] = []  # to be committed beside the changes
         self.lock = threading.Lock()  # around who applies what
         self.applying: Work | None = None
@@ -110,7 +109,8 @@ class Conductor:
             self._group()
             trouble = self._apply(term)
             self._commit()
-            self._route()
+            # after the commit, which may have begun the instances that are meant
+            self.left += self.router.send(self.backend, self.workflows, self.now())
             self._take_tasks()
             if trouble is not None:
                 raise trouble
@@ -162,7 +162,7 @@ class Conductor:
             delivery = self.pending.popleft()
             workflow_id = delivery.message.workflow_id
             if delivery.message.workflow == ROUTER:
-                self.unrouted.append(delivery)
+                self.router.add(delivery)
                 continue
             if workflow_id in self.stuck:
                 self.stuck[workflow_id].deliveries.append(delivery)
@@ -173,20 +173,6 @@ class Conductor:
                 self.todo.append(work)
             (work.deliveries if len(work.deliveries) < SHARE else later).append(delivery)
         self.pending = later
-
-    def _route(self) -> None:
-        """Send on what only names an id: after the commit, which may have begun the instance that is meant."""
-        if self.unrouted:
-            early: list[Delivery] = []
-            steps = [*routed(self.unrouted, self.backend.storage, self.workflows, self.now(), early)]
-            self.backend.commit(steps)
-            self.left += [one.message.workflow_id for one in self.unrouted if one not in early]
-            self.unrouted, self.early = [], [*self.early, *early]
-
-    def route_again(self) -> None:
-        """Look once more for the instances of signals that came too early."""
-        self.pending.extend(self.early)
-        self.early = []
 
     def _apply(self, term: int) -> Exception | None:
         """Apply all; what stopped it half way, if anything did: what was applied is committed all the same."""
@@ -334,11 +320,7 @@ class Conductor:
             change.discard()
             self.left.append(change.workflow_id)
             return
-        held = (
-            change.held
-            if change.held is not None
-            else Held(change.instance, change.version, Mark(change.version.run, 0), None)
-        )
+        held = change.held or Held(change.instance, change.version, Mark(change.version.run, 0), None)
         held.weight = (held.weight if held.instance is change.instance else 0) + change.weight
         held.instance = change.instance
         held.version = change.version
@@ -392,12 +374,6 @@ class Conductor:
             wanted = {one.message.workflow_id for one in self.pending}
             self.workflows.release([one for one in self.left if one not in self.cache and one not in wanted])
             self.left.clear()
-
-    def give_back_tasks(self) -> None:
-        """Let others run the tasks that were taken here ahead of time and had to wait after all."""
-        stale = self.tasks.give_back()
-        if stale and self.services is not None:
-            self.services.nack(stale)
 
     def _take_tasks(self) -> None:
         if self.control is not None and self.control_bell.answer():

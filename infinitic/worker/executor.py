@@ -96,6 +96,7 @@ class Executor:
             if isinstance(attempt, Outgoing):
                 self._finished(Finished(delivery, attempt))
             elif delivery.suspect:
+                self._begin_more()  # those that came before it
                 with self._lock:
                     self._alone.append(attempt)
             else:

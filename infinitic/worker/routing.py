@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from infinitic.backends import Step
+from infinitic.backends import Backend, Step
 from infinitic.clock import SECOND
 from infinitic.engine.outputs import reply_message
 from infinitic.errors import UnknownWorkflow
@@ -22,6 +22,33 @@ log = logging.getLogger("infinitic.worker")
 
 PATIENCE = 60 * SECOND
 """For how long the start of an instance may be on its way that is not known yet."""
+
+
+class Router:
+    """The signals that are to be sent on, in order, those whose instance nobody knows yet among them."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Delivery] = []
+        self._look = False
+
+    def add(self, delivery: Delivery) -> None:
+        """Send this one on, the next time."""
+        self._waiting.append(delivery)
+        self._look = True
+
+    def again(self) -> None:
+        """Look once more, the next time, for the instances of signals that came too early."""
+        self._look = bool(self._waiting)
+
+    def send(self, backend: Backend, consumer: Consumer | None, now: int) -> list[str]:
+        """Send on what can be; the ids that are done with. Raises `StorageError` or `TransportError`."""
+        if not self._look:
+            return []
+        early: list[Delivery] = []
+        backend.commit([*routed(self._waiting, backend.storage, consumer, now, early)])
+        done = [one.message.workflow_id for one in self._waiting if one not in early]
+        self._waiting, self._look = early, False
+        return done
 
 
 def too_early(delivery: Delivery, now: int) -> bool:

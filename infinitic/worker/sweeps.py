@@ -37,8 +37,8 @@ class Sweeper:
         conductor = self._conductor
         conductor.backend.transport.sweep()
         conductor.workflow_bell.rung = conductor.service_bell.rung = True  # lest a ring was lost
-        conductor.give_back_tasks()
-        conductor.route_again()
+        self._give_back_tasks()
+        conductor.router.again()
         if not conductor.registry.programs:
             return False
         now = conductor.backend.storage.now()
@@ -50,6 +50,12 @@ class Sweeper:
             self._purged = now
             conductor.backend.storage.purge(now)
         return more
+
+    def _give_back_tasks(self) -> None:
+        """Let others run the tasks that were taken here ahead of time and had to wait after all."""
+        stale = self._conductor.tasks.give_back()
+        if stale and self._conductor.services is not None:
+            self._conductor.services.nack(stale)
 
     def _claim_timers(self, began: int) -> bool:
         """Hold the timers that are due soon; first those overdue, for longer: there may be too many for one sweep."""

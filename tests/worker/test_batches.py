@@ -2,13 +2,26 @@
 
 import pytest
 
-from dsl import Channel, Flow, Workflow, current_task, dispatch, gather, method, query, sleep, task, workflow
+from dsl import (
+    Channel,
+    Flow,
+    Workflow,
+    continue_as_new,
+    current_task,
+    dispatch,
+    gather,
+    method,
+    query,
+    sleep,
+    task,
+    workflow,
+)
 from dsl.policies import Retry
 from infinitic.backends import Step
 from infinitic.engine.outputs import ROUTER
-from infinitic.errors import StorageError
+from infinitic.errors import StorageError, TransportError
 from infinitic.events import SignalReceived, TaskCompleted, TimerFired
-from infinitic.messages import Delivery, Message
+from infinitic.messages import Delivery, Message, event_message
 from infinitic.records import Mark
 from infinitic.topics import service_topic, workflow_topic
 from tests.worker.given import RUN, SECOND, Deaf, Hand, Town
@@ -70,6 +83,27 @@ def cleaning() -> Flow[None]:
         yield from add(1, 2)
 
 
+@workflow
+def rolling(left: int) -> Flow[int]:
+    if left == 0:
+        return (yield from numbers.receive())
+    yield from add(1, 1)
+    yield from Listening.by_id("listener").said.send(left)
+    yield from continue_as_new(rolling(left - 1))
+    return 0
+
+
+class Listening(Workflow):
+    said = Channel(int)
+
+    @method
+    def run(self, count: int) -> Flow[list[int]]:
+        heard = []
+        for _ in range(count):
+            heard.append((yield from self.said.receive()))
+        return heard
+
+
 class Tally(Workflow):
     def __init__(self) -> None:
         self.total = 0
@@ -93,7 +127,7 @@ class Tally(Workflow):
         return self.total
 
 
-SERVED = (counting, collecting, napping, parent, trying, cleaning, Tally, add, flaky)
+SERVED = (counting, collecting, napping, parent, trying, cleaning, rolling, Listening, Tally, add, flaky)
 
 
 def test_a_workflow_goes_its_way_step_by_step(town):
@@ -245,6 +279,34 @@ def test_outputs_are_published_again_when_the_mark_stays_behind_although_nothing
     assert bytes(town.record().value) == b"0"
 
 
+@pytest.mark.parametrize("left", [1, 2])
+@pytest.mark.parametrize("dies", [False, True], ids=["the same worker", "the next worker"])
+def test_outputs_of_a_former_run_are_sent_though_the_mark_is_in_the_middle_of_that_run(town, left, dies):
+    hand = town.conductor(*SERVED)
+    town.start(Listening.run(left), "listener", run=f"{9:032x}")
+    town.start(rolling(left))
+    hand.step()
+    for _ in range(left - 1):
+        hand.step(hand.run_tasks())
+    hand.conductor.flush_marks()
+    before = town.stored()
+    assert before.mark == Mark(before.version.run, 1)
+    hand.backend.fails = ["before publish"]
+    deliver(hand, town, "rolling", TaskCompleted("", "m0.0", _raw(2)))
+    hand.step_with_trouble()
+    assert (town.stored().version.run != before.version.run, town.stored().mark) == (True, before.mark)
+    if dies:
+        hand.crash()
+        hand = town.conductor(*SERVED)
+    for _ in range(3):
+        hand.work()
+        town.clock.go_on(6)
+        hand.sweeper.sweep()
+    hand.work()
+
+    assert bytes(town.record("listener").value) == town.codec.encode([*range(left, 0, -1)])
+
+
 def test_a_lost_acknowledgement_makes_a_repeat_that_changes_nothing(town):
     hand = town.conductor(*SERVED)
     Deaf.deaf = 1
@@ -263,8 +325,6 @@ def test_a_lost_acknowledgement_makes_a_repeat_that_changes_nothing(town):
 
 def deliver(hand: Hand, town: Town, workflow: str, event, workflow_id: str = "w") -> None:
     """Give an event to this very conductor, as if the key had moved to it."""
-    from infinitic.messages import event_message
-
     message = event_message(event, workflow=workflow, workflow_id=workflow_id, at=town.clock(), reply_to="c")
     hand.conductor.pending.append(Delivery(workflow_topic(workflow), message, event=event, receipt=-1))
 
@@ -429,6 +489,93 @@ def test_a_routed_signal_to_nobody_is_answered_so(town):
 
     assert [(one.call_id, one.status) for one in town.told()] == [(id, "unknown")]
     assert town.waiting(workflow_topic(ROUTER)) == []
+
+
+def route(town: Town, value: int, workflow_id: str = "w") -> None:
+    """A signal of a workflow, which knows only the id, and waits for no word."""
+    event = SignalReceived(town.next_id(), "numbers", _raw(value))
+    message = event_message(event, workflow=ROUTER, workflow_id=workflow_id, at=town.clock())
+    town.publish(ROUTER, workflow_id, message)
+
+
+def test_a_routed_signal_that_comes_with_the_start_of_its_instance_arrives(town):
+    hand = town.conductor(*SERVED)
+    route(town, 7)
+    town.start(collecting(1))
+    hand.step()
+
+    assert bytes(town.record().value) == b"[7]"
+
+
+def test_a_routed_signal_that_comes_before_its_instance_waits_for_it(town):
+    hand = town.conductor(*SERVED)
+    route(town, 7)
+    hand.step()
+    town.clock.go_on(1)
+    hand.sweeper.sweep()
+    hand.step()
+    assert town.waiting(workflow_topic(ROUTER)) == ["event"]
+    town.start(collecting(1))
+    hand.step()
+    hand.sweeper.sweep()
+    hand.step()
+
+    assert bytes(town.record().value) == b"[7]"
+    assert town.waiting(workflow_topic(ROUTER)) == []
+
+
+def test_a_routed_signal_that_waits_for_its_instance_outlives_its_worker(town):
+    first = town.conductor(*SERVED)
+    route(town, 7)
+    first.step()
+    first.crash()
+    second = town.conductor(*SERVED)
+    town.start(collecting(1))
+    second.step()
+    second.sweeper.sweep()
+    second.step()
+
+    assert bytes(town.record().value) == b"[7]"
+
+
+def test_routed_signals_keep_their_order_when_the_first_came_before_the_instance(town):
+    hand = town.conductor(*SERVED)
+    route(town, 1)
+    hand.step()
+    town.start(collecting(2))
+    hand.step()
+    route(town, 2)
+    hand.step()
+    hand.sweeper.sweep()
+    hand.step()
+
+    assert bytes(town.record().value) == b"[1,2]"
+
+
+def test_a_routed_signal_whose_instance_never_comes_is_put_away_in_the_end(town):
+    hand = town.conductor(*SERVED)
+    route(town, 7)
+    for _ in range(5):
+        hand.step()
+        town.clock.go_on(30)
+        hand.sweeper.sweep()
+    hand.step()
+
+    assert town.waiting(workflow_topic(ROUTER)) == []
+    assert town.waiting(workflow_topic(ROUTER) + ":dead") == ["event"]
+
+
+def test_a_routed_signal_is_not_lost_when_the_storage_is_away(town, monkeypatch):
+    hand = town.conductor(*SERVED)
+    town.start(collecting(2))
+    hand.step()
+    route(town, 1)
+    fail_once(monkeypatch, hand, "records")
+    hand.step_with_trouble()
+    route(town, 2)
+    hand.step()
+
+    assert bytes(town.record().value) == b"[1,2]"
 
 
 def test_a_message_that_is_no_event_is_put_away_with_the_reason(town):
@@ -602,6 +749,98 @@ def test_trouble_with_one_instance_does_not_undo_the_others(town, monkeypatch):
     assert [town.record(f"c{number}").status for number in range(4)] == ["completed"] * 4
 
 
+class Odd(BaseException):
+    """Of no kind that workflow code may raise."""
+
+
+@workflow
+def odd_once(odd: str) -> Flow[int]:
+    number = yield from numbers.receive()
+    if strange:
+        strange.pop()
+        raise Odd(odd)
+    return number
+
+
+@task(retry=Retry(max_attempts=1))
+def mended() -> None:
+    if strange:
+        raise LookupError("not yet")
+
+
+@workflow
+def mending() -> Flow[list[int]]:
+    yield from mended()
+    return [(yield from numbers.receive()), (yield from numbers.receive())]
+
+
+strange: list[bool] = []
+
+
+def fail_once(monkeypatch, hand: Hand, name: str) -> None:
+    """The next call of this kind to the storage fails."""
+    real, fails = getattr(hand.backend.storage, name), [True]
+
+    def moody(*arguments):
+        if fails:
+            fails.pop()
+            raise StorageError("the storage is away")
+        return real(*arguments)
+
+    monkeypatch.setattr(hand.backend.storage, name, moody)
+
+
+def test_after_trouble_in_the_middle_of_a_work_nothing_is_acknowledged_without_effect(town, monkeypatch):
+    """The code has moved half way, and the storage fails when the instance is to be suspended for it."""
+    strange[:] = [True]
+    hand = town.conductor(odd_once)
+    town.start(odd_once("odd"))
+    hand.step()
+    hand.conductor.flush_marks()
+    town.signal("odd_once", "w", "numbers", 5)
+    fail_once(monkeypatch, hand, "load")
+    hand.step_with_trouble()
+    assert town.waiting(workflow_topic("odd_once")) == ["event"]
+    hand.step()
+
+    assert bytes(town.record().value) == b"5"
+    assert town.events() == ["Started", "SignalReceived"]
+
+
+def test_what_was_applied_before_a_question_that_the_storage_could_not_answer_is_applied_again(town, monkeypatch):
+    hand = town.conductor(*SERVED)
+    town.start(collecting(2))
+    hand.step()
+    town.signal("collecting", "w", "numbers", 1)
+    town.signal("collecting", "w", "numbers", 2)
+    payload = _raw({"waits": [["w", ""], ["somebody else", ""]]})
+    town.publish("collecting", "w", Message("ask", "asked", "collecting", "w", reply_to="c", payload=payload))
+    fail_once(monkeypatch, hand, "records")
+    hand.step_with_trouble()
+    hand.step()
+
+    assert bytes(town.record().value) == b"[1,2]"
+    assert town.events() == ["Started", "SignalReceived", "SignalReceived"]
+    assert town.waiting(workflow_topic("collecting")) == []
+
+
+def test_what_was_applied_before_a_retry_that_the_storage_failed_is_applied_again(town, monkeypatch):
+    strange[:] = [True]
+    hand = town.conductor(mending, mended)
+    town.start(mending())
+    hand.work()
+    assert town.record().status == "failed"
+    town.signal("mending", "w", "numbers", 1)
+    town.retry("mending", "w")
+    town.signal("mending", "w", "numbers", 2)
+    strange.clear()
+    fail_once(monkeypatch, hand, "history")
+    hand.step_with_trouble()
+    hand.work()
+
+    assert bytes(town.record().value) == b"[1,2]"
+
+
 def test_timers_of_the_dead_are_taken_over(town):
     first = town.conductor(*SERVED)
     town.start(napping(5))
@@ -636,6 +875,27 @@ def test_instances_that_lose_or_are_evicted_close_without_effect(town):
     second.close()
 
     assert town.waiting(service_topic("add")) == []
+
+
+def test_code_that_raises_in_its_cleanup_when_it_is_evicted_stops_nobody(town):
+    @workflow
+    def spiteful(error: str) -> Flow[int]:
+        try:
+            return (yield from numbers.receive())
+        finally:
+            raise kinds[error]
+
+    kinds = {one.__name__: one for one in (LookupError, Odd, KeyboardInterrupt, SystemExit, GeneratorExit)}
+    hand = town.conductor(spiteful, *SERVED, cache_instances=1)
+    for name in kinds:
+        town.start(spiteful(name), name, run=f"{len(name):032x}")
+        hand.step()
+        town.start(counting(1), f"after {name}", run=f"{len(name) + 100:032x}")
+        hand.work()
+    hand.conductor.close()
+
+    assert {town.record(name).status for name in kinds} == {"running"}
+    assert {town.record(f"after {name}").status for name in kinds} == {"completed"}
 
 
 def test_an_expired_instance_keeps_its_date_when_its_mark_is_written(town):

@@ -48,7 +48,7 @@ def replays(monkeypatch):
     real = loading.turns.replay
 
     def replay(instance, bodies):
-        seen.append(instance.id)
+        seen.append(instance.workflow_id)
         return real(instance, bodies)
 
     monkeypatch.setattr(loading.turns, "replay", replay)
