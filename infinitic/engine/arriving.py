@@ -22,7 +22,7 @@ from infinitic.engine.running import NOTHING, new_branch, run
 from infinitic.engine.settling import cancel_branch, complete, fail, settle
 from infinitic.engine.slots import CANCELLED, COMPLETED, RemoteSlot, Slot, TaskSlot, TimerSlot
 from infinitic.errors import Bug, DecodeError, UnknownWorkflow, WorkflowFailed, WorkflowFinished, WorkflowTimedOut
-from infinitic.history import Answer, NextAttempt
+from infinitic.history import NextAttempt
 from infinitic.records import FAILED
 from infinitic.serialization import as_decode_error, error_value, rebuild
 
@@ -259,12 +259,6 @@ def known_runs(instance: Instance) -> tuple[str, str, str]:
     return ("", instance.run, instance.started.first if instance.started is not None else "")
 
 
-def cancels_already(instance: Instance, event: events.CancelRequested) -> bool:
-    """Whether what the event asks for is under way."""
-    methods = [one for one in instance.methods if event.call_id in ("", one.call_id)]
-    return bool(methods) and all(one.cancelling for one in methods)
-
-
 def take_answer(instance: Instance, event: events.Answered) -> Result:
     """A child, or a method called on an instance, answered."""
     slot = _open(instance, event.position, RemoteSlot)
@@ -288,13 +282,6 @@ def remote_error(event: events.Answered, slot: RemoteSlot) -> BaseException:
     if event.status == "unknown":
         return UnknownWorkflow(workflow, workflow_id)
     return (WorkflowTimedOut if event.status == "timed_out" else WorkflowFailed)(workflow, workflow_id, cause)
-
-
-def answered_before(instance: Instance, reply_to: str) -> Answer:
-    """The answer of the run's first method, once more, for whoever asks."""
-    call = instance.calls[""]
-    caller = instance.started.caller if instance.started is not None else None
-    return Answer("", call.status, call.value, call.error, caller, reply_to)
 
 
 def _finished(instance: Instance) -> Refusal:

@@ -84,7 +84,7 @@ def next_recorded(instance: Instance, branch: Branch, asked: Any, declared: Any,
 def recorded_task(instance: Instance, branch: Branch, call: Any) -> history.TaskIssued | None:
     """The next command of the recorded turn when it is, to the letter, the task that *call* asks for."""
     recorded, taken = instance.draft.recorded, instance.draft.taken
-    if recorded is None or taken >= len(recorded.commands) or instance.voided:
+    if recorded is None or taken >= len(recorded.commands):
         return None
     issued, definition = recorded.commands[taken], call.definition
     if type(issued) is not history.TaskIssued or issued.position != f"{branch.prefix}{branch.counter}":

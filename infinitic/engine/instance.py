@@ -7,6 +7,7 @@ reads no clock: time and ids come with events.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from msgspec import Struct, field
@@ -97,6 +98,8 @@ class Instance(Struct, eq=False):
     program: Program
     workflow_id: str
     surroundings: Surroundings
+    # where its code runs: what that sets (decimal's precision, say) it finds again, on replay too, and nobody else does
+    context: Context = field(default_factory=Context)
     started: Started | None = None
     run: str = ""
     state: Any = None

@@ -100,7 +100,7 @@ def cancel(instance: Instance, slot: Slot) -> None:
 
 def cancel_branch(instance: Instance, branch: Branch) -> None:
     """Have `Cancelled` thrown at the branch's current yield; at its next one when it is executing just now."""
-    if branch.shielded or branch.status != RUNNING or branch.outcome is not None:
+    if branch.shielded or branch.status != RUNNING:
         return
     branch.cancelling = True
     hold(branch, branch.method.branch)  # so that its cleanup is done when the method settles

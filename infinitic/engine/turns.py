@@ -1,44 +1,56 @@
 """Turns: apply an event to a live instance, ask it, give it up; `replay` and `retry` make one from history.
 
-`Diverged` comes out of all that run workflow code when code and history do not agree, and whatever else is no error
-of workflow code; the instance is of no use afterwards.
+`Diverged`, and whatever else is no error of workflow code, comes out of all; the instance is of no use afterwards.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate
 
+from dsl.commands import P, R
 from dsl.errors import ReadOnly
 from dsl.protocol import is_flow
+from infinitic.engine import replaying
 from infinitic.engine.ambient import Ambient
 from infinitic.engine.arriving import ARRIVE
 from infinitic.engine.branches import discard
 from infinitic.engine.instance import LIVE, QUERY, Draft, Instance, Refusal
-from infinitic.engine.replaying import close, finished, replay, retry
 from infinitic.engine.running import drain
 from infinitic.errors import DecodeError
 from infinitic.events import AnyEvent
 from infinitic.history import Turn
 
-__all__ = ["apply", "close", "query", "replay", "retry"]
+
+def in_context(run: Callable[Concatenate[Instance, P], R]) -> Callable[Concatenate[Instance, P], R]:
+    """*run*, in the context of its own that belongs to the instance."""
+
+    @wraps(run)
+    def inside(instance: Instance, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return instance.context.run(run, instance, *args, **kwargs)
+
+    return inside
 
 
+replay, retry, close = in_context(replaying.replay), in_context(replaying.retry), in_context(replaying.close)
+
+
+@in_context
 def apply(instance: Instance, event: AnyEvent, at: int) -> Turn | Refusal | None:
     """Apply an event at the time *at*: the turn it made, a refusal, or None when it changed nothing."""
     late, before = instance.ended, instance.at
-    instance.draft = Draft()
-    instance.mode = LIVE
-    instance.at = max(before, at)
+    instance.draft, instance.mode, instance.at = Draft(), LIVE, max(before, at)
     with Ambient(instance):
         result = ARRIVE[type(event)](instance, event)
         if result is True:
             drain(instance)
-    if result is True:
-        return finished(instance, event, late)
+            return replaying.finished(instance, event, late)
     instance.at = before
     return result or None
 
 
+@in_context
 def query(instance: Instance, name: str, arguments: Any) -> bytes:
     """The encoded answer of a query. Raises what it raises, `DecodeError`, and `ReadOnly`: then close the instance."""
     definition = instance.program.member(name)

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from infinitic.engine import turns
-from infinitic.engine.arriving import RUN_TIMEOUT, answered_before, cancels_already, known_runs
+from infinitic.engine.arriving import RUN_TIMEOUT, known_runs
 from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
 from infinitic.engine.outputs import Origin, answer_message
 from infinitic.engine.record import state_record
@@ -240,7 +240,7 @@ class Applier:
 
     def _answer_again(self, change: Change, instance: Instance) -> None:
         """A parent that was retried asks for the answer of a child that has one by now."""
-        answer = answered_before(instance, "")
+        answer = _answered_before(instance, "")
         if answer.caller is not None and answer.status == "completed" and instance.started is not None:
             origin = origin_of(change.workflow_id, instance.started)
             change.outputs.append(answer_message(origin, answer, self._now()))
@@ -268,7 +268,7 @@ class Applier:
         elif change.status not in OPEN:
             finished = WorkflowFinished(change.workflow, change.workflow_id, change.status)
             self._refused(change, event, "finished", error_value(finished))
-        elif isinstance(event, CancelRequested) and instance is not None and cancels_already(instance, event):
+        elif isinstance(event, CancelRequested) and instance is not None and _cancels_already(instance, event):
             change.refuse(event.reply_to, event.id, "received", None)
         else:
             text = f"{change.workflow} {change.workflow_id!r} refused it, and the reason was lost on its way"
@@ -343,6 +343,19 @@ class Applier:
         )
         if change.rows or change.inbox_removed or suspended:
             change.record = state_record(instance, change.starts)
+
+
+def _cancels_already(instance: Instance, event: CancelRequested) -> bool:
+    """Whether what the event asks for is under way."""
+    methods = [one for one in instance.methods if event.call_id in ("", one.call_id)]
+    return bool(methods) and all(one.cancelling for one in methods)
+
+
+def _answered_before(instance: Instance, reply_to: str) -> Answer:
+    """The answer of the run's first method, once more, for whoever asks."""
+    call = instance.calls[""]
+    caller = instance.started.caller if instance.started is not None else None
+    return Answer("", call.status, call.value, call.error, caller, reply_to)
 
 
 def _is_meant(instance: Instance, run: str, event: AnyEvent) -> bool:

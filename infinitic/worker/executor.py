@@ -167,7 +167,8 @@ class Executor:
     def _run(self, attempt: Attempt) -> Outgoing:
         if self.consumer is not None:
             self.consumer.began(attempt.delivery)
-        return contextvars.copy_context().run(self._call, attempt)  # what the task sets there ends with it
+        # not a copy: what can be changed in place (decimal's settings) would be everybody's
+        return contextvars.Context().run(self._call, attempt)
 
     def _call(self, attempt: Attempt) -> Outgoing:
         try:
@@ -208,7 +209,7 @@ class Executor:
         return self._step.failed(attempt, error, timed_out=True)
 
     def _begin_async(self, attempt: Attempt) -> None:
-        task = asyncio.get_running_loop().create_task(self._run_async(attempt))
+        task = asyncio.get_running_loop().create_task(self._run_async(attempt), context=contextvars.Context())
         self._futures[attempt.message.id] = task
         task.add_done_callback(lambda _: self._futures.pop(attempt.message.id, None))
 

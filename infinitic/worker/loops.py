@@ -10,7 +10,6 @@ reported with the line it hangs at; after thirty seconds its thread gets an exce
 
 from __future__ import annotations
 
-import contextvars
 import ctypes
 import logging
 import sys
@@ -154,7 +153,7 @@ class Loops:
                 self._executor.rouse()  # others run what was adopted while this thread goes on stepping
             first = False
             try:
-                contextvars.Context().run(self._step)  # nothing that tasks set on this thread is seen
+                self._step()
             finally:
                 turn.release()
 

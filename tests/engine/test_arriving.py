@@ -168,6 +168,29 @@ def test_an_answer_that_is_not_of_the_declared_type_fails_the_call_and_is_on_rec
     assert len(seen) == 2  # live, and on replay
 
 
+def test_an_answer_that_was_refused_then_stays_refused_whatever_today_s_types_say():
+    from dsl import task, workflow
+
+    @task(name="count")
+    def counted(number: int) -> str:
+        raise NotImplementedError
+
+    def body(asked):
+        def flow():
+            try:
+                return (yield from asked(1))
+            except TaskFailed:
+                return (yield from step("refused"))
+
+        return flow
+
+    run = drive(body(count))
+    run.complete("m0.0", "five")
+
+    again = run.replayed(workflow(name="flow")(body(counted)))
+    assert list(again.open) == ["m0.1"]
+
+
 def test_an_answer_that_only_today_s_types_cannot_read_is_not_raised_into_the_workflow():
     from dsl import task, workflow
 

@@ -427,6 +427,24 @@ def test_a_cancelled_run_undoes_too_and_its_undos_are_not_cancelled():
     assert run.status == "cancelled"
 
 
+def test_what_undos_run_beside_themselves_is_not_cancelled_either():
+    def flow():
+        with compensations() as undo:
+            undo(gather(slowly("a"), slowly("b")))
+            yield from step("book")
+            raise ValueError("no")
+
+    run = drive(flow)
+    run.complete("m0.0")
+    assert run.positions == ["m0.b1.b0.0", "m0.b1.b1.0"]
+    run.cancel()
+    assert run.sends == []
+    run.complete("m0.b1.b0.0")
+    run.complete("m0.b1.b1.0")
+
+    assert run.error == "ValueError: no"
+
+
 def test_the_method_waits_for_the_undos_of_its_branches():
     def flow():
         yield from gather(trip("no"), step("b"))

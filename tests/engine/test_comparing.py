@@ -116,6 +116,30 @@ def test_a_command_that_is_missing_now_is_named():
     assert error.line == today.fn.__code__.co_firstlineno + 2
 
 
+def test_a_command_that_is_missing_after_an_answer_is_named():
+    def flow(*names):
+        def inner():
+            yield from step("first")
+            for name in names:
+                dispatch(step(name))
+            yield from step("last")
+
+        return workflow(name="flow")(inner)
+
+    run = Driver(flow("a")())
+    run.complete("m0.0")
+    error = run.diverges(flow())
+    assert (error.position, error.recorded, error.replayed) == ("m0.1", 'step({"name":"a"})', "step(name='last')")
+
+    @workflow(name="flow")
+    def today():
+        yield from step("first")
+        yield from step("a")
+
+    error = run.diverges(today)
+    assert (error.position, error.recorded, error.replayed) == ("m0.2", 'step({"name":"last"})', "nothing more")
+
+
 def test_a_command_that_is_new_is_named():
     error = recorded(lambda: step("a")).diverges(asking(lambda: gather(step("a"), step("b"))))
 
@@ -315,6 +339,29 @@ def test_a_divergence_goes_through_code_that_catches_everything():
 
     assert (error.position, error.replayed) == ("m0.0", "step(name='b')")
     assert seen == ["Diverged", "GeneratorExit"]
+
+
+def test_a_divergence_that_code_swallows_before_it_goes_on_as_history_says_is_one():
+    def flow(name):
+        def inner():
+            yield from step("first")
+            try:
+                dispatch(step(name))
+            except BaseException:
+                yield from step("a")
+            yield from step("a")
+
+        return workflow(name="flow")(inner)
+
+    @workflow(name="flow")
+    def then():
+        yield from step("first")
+        yield from step("a")
+
+    run = Driver(then())
+    run.complete("m0.0")
+
+    assert run.diverges(flow("b")).position == "m0.1"
 
 
 @pytest.mark.parametrize("then", ["returns", "raises"])

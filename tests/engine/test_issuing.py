@@ -139,11 +139,12 @@ def test_what_is_too_large_is_the_command_s_failure_and_only_when_it_is_new():
 
     assert run.result == "EncodeError: 41 bytes are more than one message may carry (30)"
 
-    small = drive(one(lambda: step("a" * 10)), surroundings=surroundings)
+    small = drive(one(lambda: gather(step("a" * 10), child("a" * 10))), surroundings=surroundings)
     small.surroundings.limit = 5
     small.complete("m0.0", "a")
+    small.answer("m0.1", 1)
 
-    assert small.result == "a"
+    assert small.result == ["a", 1]
 
 
 # --- time ---

@@ -3,7 +3,7 @@
 import pytest
 from msgspec import Raw
 
-from dsl import Channel, Flow, Workflow, gather, method, sleep, task, workflow
+from dsl import Channel, Flow, Workflow, dispatch, gather, method, sleep, task, workflow
 from infinitic.backends.urls import open_backend
 from infinitic.engine.outputs import ROUTER
 from infinitic.errors import DecodeError, UnknownWorkflow
@@ -207,3 +207,28 @@ def test_no_signal_is_lost_between_tasks(serve, client):
     client.run(words.by_id("b").send("stop"), timeout=20)
 
     assert handle.result(20) == 200
+
+
+@workflow
+def starting_and_signalling(count: int) -> Flow[list[list[int]]]:
+    children = [dispatch(collecting(2).options(id=f"child {number}")) for number in range(count)]
+    for number in range(count):
+        yield from numbers.by_id(f"child {number}").send(number)
+        yield from numbers.by_id(f"child {number}").send(number + 100)
+    return (yield from gather(*children))
+
+
+def test_a_signal_that_follows_the_start_of_its_receiver_at_once_arrives(serve, client):
+    serve(starting_and_signalling, collecting)
+
+    assert client.run(starting_and_signalling(1), timeout=20) == [[0, 100]]
+
+
+def test_signals_that_overtake_the_starts_of_their_receivers_arrive(stage, client):
+    """Another worker begins the children, and sends on what only names their ids before or after that."""
+    stage.serve_with_limits(starting_and_signalling, slow=0.05, give_up=60)  # which sweeps often
+    handle = client.start(starting_and_signalling(5))
+    until(lambda: client.count(starting_and_signalling) == 1)
+    stage.serve_with_limits(collecting, slow=0.05, give_up=60)
+
+    assert handle.result(20) == [[number, number + 100] for number in range(5)]

@@ -6,6 +6,7 @@ from dsl import (
     Channel,
     Flow,
     ProtocolError,
+    Retry,
     continue_as_new,
     current_workflow,
     dispatch,
@@ -13,7 +14,7 @@ from dsl import (
     task,
     workflow,
 )
-from infinitic.errors import TaskFailed, WorkflowFailed
+from infinitic.errors import TaskFailed, WorkflowCancelled, WorkflowFailed
 from tests.scenarios.given import Gate, events, until
 
 numbers = Channel(int, name="numbers")
@@ -155,3 +156,120 @@ def test_a_long_chain_keeps_one_history_only(serve, client, storage):
     assert handle.result(30) == 1830
     stored = storage.load("c")
     assert len(stored.turns) == stored.version.turns == 2
+
+
+@workflow
+def lasting(left: int) -> Flow[str]:
+    if left:
+        yield from continue_as_new(lasting(left - 1))
+    yield from numbers.receive()
+    return "over"
+
+
+@workflow
+def lasting_after_a_task(left: int) -> Flow[str]:
+    if left:
+        yield from add(1, 1)
+        yield from continue_as_new(lasting_after_a_task(left - 1))
+    yield from numbers.receive()
+    return "over"
+
+
+@workflow
+def waiting_for(left: int, at_once: bool) -> Flow[str]:
+    child = lasting if at_once else lasting_after_a_task
+    return (yield from child(left).options(id="kid"))
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "after a task"])
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_cancelled_parent_cancels_its_child_however_often_that_has_continued(serve, client, storage, left, at_once):
+    serve(waiting_for, lasting, lasting_after_a_task, add)
+    handle = client.start(waiting_for(left, at_once), id="p")
+    until(lambda: (stored := storage.load("kid")) and any(one.kind == "receive" for one in stored.record.waits))
+    handle.cancel(timeout=20)
+
+    with pytest.raises(WorkflowCancelled):
+        handle.result(20)
+    until(lambda: storage.load("kid").record.status == "cancelled")
+
+
+@workflow
+def dropping(left: int) -> Flow[str]:
+    child = dispatch(lasting_after_a_task(left).options(id="kid"))
+    yield from numbers.receive()
+    child.cancel()
+    try:
+        yield from child
+    except WorkflowCancelled:
+        return "cancelled"
+    return "over"
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_parent_may_cancel_a_child_that_has_continued(serve, client, storage, left):
+    serve(dropping, lasting_after_a_task, add)
+    handle = client.start(dropping(left), id="d")
+    until(lambda: (stored := storage.load("kid")) and any(one.kind == "receive" for one in stored.record.waits))
+    client.run(numbers.by_id("d").send(1), timeout=20)
+
+    assert handle.result(20) == "cancelled"
+
+
+healthy: list[bool] = []
+
+
+@task(retry=Retry(max_attempts=1))
+def fragile(number: int) -> int:
+    if not healthy:
+        raise LookupError("not yet")
+    return number
+
+
+@workflow
+def failing_in_the_end(left: int) -> Flow[int]:
+    if left:
+        yield from continue_as_new(failing_in_the_end(left - 1))
+    return (yield from fragile(5))
+
+
+@workflow
+def hoping(left: int) -> Flow[int]:
+    return (yield from failing_in_the_end(left).options(id="kid"))
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_retry_of_the_parent_retries_its_failed_child_however_often_that_has_continued(serve, client, left):
+    healthy.clear()
+    serve(hoping, failing_in_the_end, fragile)
+    handle = client.start(hoping(left), id="h")
+    with pytest.raises(WorkflowFailed):
+        handle.result(20)
+    healthy.append(True)
+    handle.retry(timeout=20)
+
+    assert handle.result(20) == 5
+    assert client.get("kid", failing_in_the_end).result(20) == 5
+
+
+@workflow
+def forgiving_and_waiting() -> Flow[None]:
+    try:
+        yield from failing_in_the_end(0).options(id="kid")
+    except WorkflowFailed:
+        yield from numbers.receive()
+
+
+def test_a_cancelled_parent_leaves_a_later_run_under_its_childs_id_alone(serve, client, storage):
+    """The child has ended, and somebody began another run under its id: that is nobody's child."""
+    healthy.clear()
+    serve(forgiving_and_waiting, failing_in_the_end, fragile, lasting)
+    handle = client.start(forgiving_and_waiting(), id="p")
+    until(lambda: (stored := storage.load("p")) and any(one.kind == "receive" for one in stored.record.waits))
+    healthy.append(True)
+    again = client.start(failing_in_the_end(0), id="kid", if_exists="restart")
+    handle.cancel(timeout=20)
+    with pytest.raises(WorkflowCancelled):
+        handle.result(20)
+
+    assert again.result(20) == 5

@@ -371,6 +371,24 @@ def test_code_that_raises_what_is_no_exception_stops_nobody_else(serve, client):
     assert client.run(innocent(2), timeout=20) == 4
 
 
+@workflow
+def spiteful() -> Flow[str]:
+    try:
+        return (yield from words.receive())
+    finally:
+        raise Interrupted
+
+
+def test_code_whose_cleanup_raises_what_is_no_exception_does_not_end_its_worker(serve, client):
+    serve(spiteful, innocent, quick, cache_instances=1)
+    for number in range(3):
+        client.start(spiteful(), id=f"s{number}")
+    until(lambda: client.count(spiteful) == 3)
+
+    assert [client.run(innocent(number), timeout=20) for number in range(5)] == [0, 2, 4, 6, 8]
+    assert client.count(spiteful, status="running") == 3
+
+
 class Ledger(Workflow):
     @method
     def run(self) -> Flow[str]:

@@ -1,8 +1,10 @@
 """Tasks: services and contracts, retries and who decides of them, timeouts, what a task knows of itself."""
 
 import asyncio
+import decimal
 import sys
 import threading
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -582,3 +584,51 @@ def test_a_task_that_exits_or_is_interrupted_fails_that_attempt_only(serve, clie
 
     assert client.run(surviving(how), timeout=20) == [f"{how} on attempt 2"] * 3
     assert client.run(surviving(how), timeout=20) == [f"{how} on attempt 2"] * 3
+
+
+notes: ContextVar[str] = ContextVar("notes", default="clean")
+
+
+def surroundings() -> list[str]:
+    """What code sees of the context that it runs in."""
+    return [notes.get(), str(decimal.Decimal(1_234_567) / 100)]
+
+
+@task
+def soiling() -> None:
+    notes.set("dirty")
+    decimal.getcontext().prec = 4
+
+
+@task
+async def soiling_async() -> None:
+    notes.set("dirty")
+    decimal.getcontext().prec = 4
+
+
+@task
+def seeing() -> list[str]:
+    return surroundings()
+
+
+@task
+async def seeing_async() -> list[str]:
+    return surroundings()
+
+
+@workflow
+def keeping_clean(rounds: int) -> Flow[list[list[str]]]:
+    seen = []
+    for _ in range(rounds):
+        seen.append(surroundings())
+        yield from soiling()
+        seen.append(surroundings())
+        yield from soiling_async()
+        seen += [surroundings(), (yield from seeing()), (yield from seeing_async())]
+    return seen
+
+
+def test_what_a_task_sets_for_itself_reaches_neither_workflow_code_nor_other_tasks(serve, client):
+    serve(keeping_clean, soiling, soiling_async, seeing, seeing_async, concurrency=1)
+
+    assert client.run(keeping_clean(5), timeout=20) == [["clean", "12345.67"]] * 25

@@ -8,6 +8,7 @@ from dsl import Flow, gather, now, sleep, sleep_until, workflow
 from infinitic.errors import WorkflowFailed, WorkflowTimedOut
 from infinitic.events import TimerFired
 from infinitic.history import TimerIssued
+from infinitic.worker import changes, sweeps
 from tests.scenarios.given import events, until
 
 
@@ -133,3 +134,20 @@ def test_a_child_that_timed_out_tells_its_parent(serve, client):
     with pytest.raises(WorkflowFailed) as raised:
         client.run(with_limit(), timeout=20)
     assert isinstance(raised.value.error, WorkflowTimedOut)
+
+
+def test_more_overdue_timers_than_one_sweep_takes_all_fire(serve, client, storage, monkeypatch):
+    """Each sweep takes a page or two, and the next follows at once."""
+    monkeypatch.setattr(sweeps, "PAGE", 4)
+    monkeypatch.setattr(sweeps, "LONG", 0)
+    monkeypatch.setattr(changes, "HELD_LONGER", 0)
+    first = serve(napping)
+    handles = [client.start(napping(0.1), id=f"n{number}") for number in range(30)]
+    until(lambda: client.count(napping) == 30)
+    first.close()
+    due = [row.due for handle in handles for row in storage.load(handle.id).timers]
+    until(lambda: storage.now() > max(due, default=0))
+    serve(napping)
+
+    assert all(handle.result(20) >= 0.1 for handle in handles)
+    assert client.run(napping(0), timeout=20) == 0

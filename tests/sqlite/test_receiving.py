@@ -1,12 +1,16 @@
 """What is received: never twice at once, never lost for an error, never stopped by what cannot be read."""
 
 import sqlite3
+import threading
+from contextlib import closing
 
 import pytest
 
 from infinitic import sqlite_file
 from infinitic.errors import TransportError
-from tests.sqlite.given import CARS, TRIPS, actor, event, heard_until_dash, ids, quiet, task
+from infinitic.transports import sqlite as transport
+from infinitic.transports.sqlite import SqliteTransport
+from tests.sqlite.given import CARS, TRIPS, Woken, actor, event, heard_until_dash, hint, ids, quiet, task
 
 
 @pytest.fixture
@@ -143,3 +147,25 @@ def test_began_and_ended_after_a_close_write_nothing(backend):
     consumer.began(delivery)
     consumer.ended(delivery)
     assert consumer.receive(1) == []
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), OSError("too many open files")], ids=str)
+def test_a_client_hears_of_what_comes_though_looking_for_it_failed_before(path, backend, monkeypatch, error):
+    monkeypatch.setattr(transport, "CLIENT_PATIENCE", 0.01)
+    looked, woken = Woken(), Woken()
+    with closing(SqliteTransport.open(path, role="client")) as client:
+        consumer = client.subscribe(["client:c1"], woken)
+        woken.forget()
+        real, fails = client.file._borrow, [error, error]
+
+        def moody():
+            if threading.current_thread().name.startswith("infinitic-bell") and fails:
+                raise fails.pop()
+            looked() if not fails else None
+            return real()
+
+        monkeypatch.setattr(client.file, "_borrow", moody)
+        looked.wait()  # once more, after it failed twice
+        backend.transport.publish([hint("c1")])
+        woken.wait()
+        assert ids(consumer.receive(10)) == ["h1"]

@@ -19,7 +19,7 @@ from dsl import (
 from dsl.policies import Retry
 from infinitic.backends import Step
 from infinitic.engine.outputs import ROUTER
-from infinitic.errors import StorageError, TransportError
+from infinitic.errors import StorageError
 from infinitic.events import SignalReceived, TaskCompleted, TimerFired
 from infinitic.messages import Delivery, Message, event_message
 from infinitic.records import Mark

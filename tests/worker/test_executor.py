@@ -1,8 +1,11 @@
 """The executor: how many tasks run at once, who runs alone, and what becomes of all when it closes."""
 
 import asyncio
+import decimal
+import gc
 import threading
 from collections import Counter
+from contextvars import ContextVar
 
 import pytest
 from msgspec import Raw
@@ -15,7 +18,7 @@ from infinitic.serialization import Serializer
 from infinitic.topics import service_topic
 from infinitic.worker.executor import Executor
 from infinitic.worker.registry import Registry
-from infinitic.worker.tasks import TaskStep
+from infinitic.worker.tasks import Attempt, TaskStep
 from infinitic.worker.work import Finished
 from tests.scenarios.given import until
 from tests.worker.given import Clock
@@ -67,6 +70,84 @@ def limited() -> None:
     leave("limited")
 
 
+@task(timeout=3600)
+def patient() -> None:
+    """Over at once, and might have taken an hour."""
+
+
+@task(timeout=3600)
+async def patient_async() -> None:
+    """The same."""
+
+
+log: list[tuple[str, str]] = []
+
+
+@task
+def logged(who: str) -> None:
+    log.append((who, "begins"))
+    if who == "waiting":
+        assert go.wait(20)
+    log.append((who, "ends"))
+
+
+@task
+async def logged_async(who: str) -> None:
+    log.append((who, "begins"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    log.append((who, "ends"))
+
+
+marks: ContextVar[str] = ContextVar("marks", default="clean")
+
+
+def context() -> list[str]:
+    """What a task or a workflow sees that runs here."""
+    return [marks.get(), str(decimal.getcontext().prec), str(decimal.Decimal(2).sqrt())]
+
+
+CLEAN = ["clean", "28", "1.414213562373095048801688724"]
+
+
+@task
+def soiling() -> None:
+    marks.set("dirty")
+    decimal.getcontext().prec = 4
+
+
+@task
+async def soiling_async() -> None:
+    marks.set("dirty")
+    decimal.getcontext().prec = 4
+
+
+@task
+def seeing() -> list[str]:
+    return context()
+
+
+@task
+async def seeing_async() -> list[str]:
+    return context()
+
+
+SERVED = [
+    quick,
+    held,
+    held_async,
+    limited,
+    patient,
+    patient_async,
+    logged,
+    logged_async,
+    soiling,
+    soiling_async,
+    seeing,
+    seeing_async,
+]
+
+
 @pytest.fixture
 def finished():
     return []
@@ -74,19 +155,20 @@ def finished():
 
 @pytest.fixture
 def executor(finished):
-    for counter in (running, most):
+    for counter in (running, most, log):
         counter.clear()
     go.clear()
+    decimal.setcontext(decimal.DefaultContext.copy())
     codec = Serializer()
-    registry = Registry([], [quick, held, held_async, limited], codec=codec)
+    registry = Registry([], SERVED, codec=codec)
     made = Executor(TaskStep(registry, codec, Clock(), "me"), 3, finished.append)
     yield made
     go.set()
     made.stop()
 
 
-def delivery(name, number=0, suspect=False):
-    payload = encode_payload(TaskRequest(name, name, Raw(encode({}))))
+def delivery(name, number=0, suspect=False, **arguments):
+    payload = encode_payload(TaskRequest(name, name, Raw(encode(arguments))))
     message = Message("task", f"{name}{number}", "trip", "w", "r", f"m0.{number}", 1, payload=payload)
     return Delivery(service_topic(name), message, number, suspect=suspect)
 
@@ -183,6 +265,89 @@ def test_a_suspect_runs_with_nothing_beside_it(executor, finished):
 
     assert most["async"] == 1
     assert executor.capacity() == 3
+
+
+@pytest.mark.parametrize("name", ["logged", "logged_async"])
+@pytest.mark.parametrize("suspects", [(0,), (1,), (2,), (0, 1), (0, 2), (0, 1, 2)], ids=str)
+def test_a_suspect_runs_alone_though_others_come_in_the_same_submit(executor, finished, name, suspects):
+    executor.submit([delivery(name, at, at in suspects, who=f"{name}{at}") for at in range(3)])
+    until(lambda: len(finished) == 3)
+
+    for at in suspects:
+        begins = log.index((f"{name}{at}", "begins"))
+        assert log[begins + 1] == (f"{name}{at}", "ends")
+        assert [what for _, what in log[:begins]].count("begins") == [what for _, what in log[:begins]].count("ends")
+    assert executor.wait_idle(20)
+    assert executor.capacity() >= 3
+
+
+def test_nothing_begins_beside_a_suspect_that_takes_its_time(executor, finished):
+    others = [delivery("logged", at, who=f"other{at}") for at in range(3)]
+    executor.submit([delivery("logged", 9, True, who="waiting"), *others])
+    until(lambda: log)
+    assert executor.capacity() <= 0
+    executor.submit([delivery("logged", 5, who="later")])
+    go.set()
+    until(lambda: len(finished) == 5)
+
+    assert log[:2] == [("waiting", "begins"), ("waiting", "ends")]
+    assert {name for name, _ in log[2:]} == {"other0", "other1", "other2", "later"}
+
+
+@pytest.mark.parametrize("name", ["soiling", "soiling_async"])
+@pytest.mark.parametrize("then", ["seeing", "seeing_async"])
+def test_what_a_task_sets_for_itself_reaches_no_other(executor, finished, name, then):
+    for number in range(4):
+        executor.submit([delivery(then, number)])
+        until(lambda: executor.wait_idle(20))
+        executor.submit([delivery(name, number)])
+        until(lambda: executor.wait_idle(20))
+    executor.submit([delivery(then, at) for at in range(4, 10)])
+    until(lambda: len(finished) == 14)
+
+    answers = [decode(one.result.message.payload)["value"] for one in finished if one.task.topic.endswith(then)]
+    assert answers == [CLEAN] * 10
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["untouched before", "used before"])
+def test_what_a_task_sets_for_itself_does_not_reach_who_goes_on_in_its_thread(before):
+    """The thread of a task steps workflows too, as soon as the task is over."""
+    seen: list[list[str]] = []
+    codec = Serializer()
+    registry = Registry([], [*SERVED], codec=codec)
+    executor = Executor(TaskStep(registry, codec, Clock(), "me"), 1, lambda one: seen.append(context()))
+    if before:
+        executor.submit([delivery("quick", 0)])
+        until(lambda: executor.wait_idle(20))
+    executor.submit([delivery("soiling", 1)])
+    until(lambda: executor.wait_idle(20))
+    executor.submit([delivery("quick", 2)])
+    until(lambda: executor.wait_idle(20))
+    executor.stop()
+
+    assert seen == [CLEAN] * (2 + before)
+
+
+@pytest.mark.parametrize("name", ["patient", "patient_async"])
+def test_an_attempt_that_is_over_is_not_kept_alive_by_its_timeout(executor, finished, name):
+    for at in range(10):
+        executor.submit(deliveries(name, 5))
+        until(lambda: len(finished) == 5 * (at + 1))  # noqa: B023
+    finished.clear()
+
+    until(lambda: kept(name) <= 3, "attempts that are over are kept")  # each thread may know its last one
+
+
+def kept(name):
+    gc.collect()
+    return sum(isinstance(one, Attempt) and one.handler.label == name for one in gc.get_objects())
+
+
+def test_what_an_async_task_sets_for_itself_does_not_reach_who_asked_for_it(executor):
+    executor.submit([delivery("soiling_async")])
+    assert executor.wait_idle(20)
+
+    assert context() == CLEAN
 
 
 def test_one_that_closes_begins_nothing_more_and_answers_what_runs(executor, finished):
