@@ -21,28 +21,25 @@ from infinitic.engine.slots import TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
 from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TaskCompleted, TimerFired
 from infinitic.history import ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
-from infinitic.records import FAILED
+from infinitic.records import FAILED, RUNNING
 
 
 def replay(instance: Instance, bodies: Sequence[bytes]) -> None:
     """Apply the turns that history holds, in order, and check every command of them. Raises `Diverged`."""
-    instance.mode, instance.draft = REPLAY, Draft()
+    instance.mode, instance.draft, index = REPLAY, Draft(), 0
     with Ambient(instance):
-        index = 0
         while index < len(bodies):
-            index += _replayed(instance, bodies, index)
+            turn = instance.draft.recorded = decode_turn(bodies[index])
+            quickly = turn.end is None and step(instance, turn)
+            index += 1 if quickly else _replayed(instance, turn, bodies, index)
         instance.current = None
         if instance.divergence is not None:
             raise instance.divergence
     instance.mode, instance.draft = LIVE, Draft()
 
 
-def _replayed(instance: Instance, bodies: Sequence[bytes], index: int) -> int:
+def _replayed(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: int) -> int:
     """Apply the turn at *index* again, or all that a retry made of it and those after it; how many turns that were."""
-    draft = instance.draft
-    turn = draft.recorded = decode_turn(bodies[index])
-    if turn.end is None and step(instance, turn):
-        return 1
     again = _retry_of(turn, bodies, index, instance.turns)
     if again is None:
         apply_again(instance, turn)
@@ -50,7 +47,7 @@ def _replayed(instance: Instance, bodies: Sequence[bytes], index: int) -> int:
     late = [decode_turn(body) for body in bodies[index + 1 : again]]
     recorded = decode_turn(bodies[again])
     instance.turns += again - index
-    instance.draft, instance.at = Draft(recorded), recorded.at
+    draft, instance.draft, instance.at = instance.draft, Draft(recorded), recorded.at
     _redo(instance, turn, late, recorded.event.id)
     _check(instance, recorded, True, False)
     count_turn(instance, False)
@@ -85,7 +82,7 @@ def step(instance: Instance, turn: Turn) -> bool:
         _goes_on(instance, observer, slot, value)
     if instance.ready:
         drain(instance)
-    if draft.taken != len(turn.commands) or instance.ended:
+    if draft.taken != len(turn.commands) or instance.status != RUNNING:
         _check(instance, turn, True, False)
     instance.turns += 1
     return True

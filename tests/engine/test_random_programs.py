@@ -109,12 +109,16 @@ def retries(chance: Random, length: int) -> int:
     seed = chance.randint(0, 1_000_000)
     life = Life(drawn(Random(seed)).main(), timeout=99 * SECOND)
     mended = drawn(Random(seed), mended=True).main()
+    undone = False
     for number in range(length):
         before = len(life.bodies)
         if life.status == "failed" and chance.randint(0, 2) == 0:
+            if undone:  # what its bug has had undone, no mending brings back
+                break
             life.retry(mended)
         else:
             life.apply(chance.choice(possible(life, number)))
+        undone = undone or ("m0" in life.instance.branches and life.instance.branches["m0"].outcome is not None)
         if len(life.bodies) > before:
             again = life.replayed()
             assert image(again) == image(life.instance)
@@ -129,8 +133,7 @@ def finish(life: Life) -> None:
     for number in range(500):
         if life.instance.ended:
             break
-        coming = possible(life, number)
-        life.apply(coming[0])
+        life.apply(possible(life, number)[0])
     assert life.instance.ended
     turns.close(life.instance)
 

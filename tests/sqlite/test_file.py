@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import subprocess
-from contextlib import closing
+import tempfile
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,11 +94,28 @@ def test_a_read_only_folder_is_refused(tmp_path):
         assert refused(path) == f"{tmp_path} cannot be written by this user. {GIVE_ACCESS}"
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everything")
-def test_a_read_only_file_is_refused(path):
-    SqliteFile(path).close()
-    path.chmod(0o400)
-    assert refused(path) == f"{path} cannot be written by this user. {GIVE_ACCESS}"
+@contextmanager
+def plain_user():
+    """Root, who may write everything, is somebody else meanwhile."""
+    root = os.geteuid() == 0
+    if root:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+
+
+def test_a_read_only_file_is_refused():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder).resolve() / "infinitic.db"
+        SqliteFile(path).close()
+        for one in (Path(folder), *Path(folder).iterdir()):
+            one.chmod(0o777)
+        path.chmod(0o444)
+        with plain_user():
+            assert refused(path) == f"{path} cannot be written by this user. {GIVE_ACCESS}"
 
 
 def test_a_full_disk_is_told_and_nothing_of_the_step_is_written(tmp_path):
