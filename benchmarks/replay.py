@@ -26,9 +26,10 @@ from infinitic.engine import turns
 from infinitic.engine.instance import Instance, Surroundings
 from infinitic.engine.programs import Program
 from infinitic.events import Started, TaskCompleted
-from infinitic.history import TaskIssued, Turn, decode_turn, encode_turn
+from infinitic.history import Turn, decode_turn, encode_turn
 from infinitic.serialization import Serializer
 
+decoded: Callable[[bytes], Any] = decode_turn
 RUN = "00000000000000000000000000000001"
 NOON = 1_800_000_000_000_000
 CODEC = Serializer()
@@ -133,11 +134,10 @@ def bare_chain(shape: Shape, bodies: list[bytes]) -> Any:
     call = flow.send(None)
     try:
         for body in bodies[1:]:
-            check(encode(call.arguments), turn.commands[0])
-            turn = decode_turn(body)
-            event = turn.event
-            assert type(event) is TaskCompleted
-            call = flow.send(decode(event.value))
+            if encode(call.arguments) != bytes(turn.commands[0].arguments):
+                raise ValueError(turn)
+            turn = decoded(body)
+            call = flow.send(decode(turn.event.value))
     except StopIteration as stop:
         return stop.value
 
@@ -147,30 +147,23 @@ def bare_fan(shape: Shape, bodies: list[bytes]) -> Any:
     flow, turn = begun(shape, bodies)
     decode, encode = CODEC.signature(add).decode_result, CODEC.encode
     for call, issued in zip(flow.send(None).items, turn.commands, strict=True):
-        check(encode(call.arguments), issued)
+        if encode(call.arguments) != bytes(issued.arguments):
+            raise ValueError(issued)
     values = []
     for body in bodies[1:]:
-        event = decode_turn(body).event
-        assert type(event) is TaskCompleted
-        values.append(decode(event.value))
+        turn = decoded(body)
+        values.append(decode(turn.event.value))
     try:
         flow.send(tuple(values))
     except StopIteration as stop:
         return stop.value
 
 
-def begun(shape: Shape, bodies: list[bytes]) -> tuple[Generator[Any, Any, Any], Turn]:
+def begun(shape: Shape, bodies: list[bytes]) -> tuple[Generator[Any, Any, Any], Any]:
     """The workflow's generator, not started, and its first turn."""
-    turn = decode_turn(bodies[0])
-    assert isinstance(turn.event, Started)
+    turn = decoded(bodies[0])
     signature = CODEC.signature(shape.definition)
     return signature.call(shape.definition.fn, signature.decode_arguments(turn.event.arguments)), turn
-
-
-def check(asked: bytes, issued: Any) -> None:
-    """The comparison, without what follows from a difference."""
-    if not isinstance(issued, TaskIssued) or asked != bytes(issued.arguments):
-        raise ValueError(issued)
 
 
 # --- measuring ---

@@ -13,6 +13,7 @@ from infinitic.engine.instance import Diverged, Instance
 from infinitic.engine.slots import task_label
 from infinitic.errors import EncodeError, NonDeterminismError
 from infinitic.events import Frame
+from infinitic.history import TaskIssued
 from infinitic.serialization import canonical
 
 WRAPPED = b'{"$codec"'
@@ -32,7 +33,7 @@ def _timer(one: Any) -> str:
 
 
 KINDS: dict[type, Kind] = {
-    history.TaskIssued: Kind(attrgetter("service", "name"), ARGUMENTS, task_label),
+    TaskIssued: Kind(attrgetter("service", "name"), ARGUMENTS, task_label),
     history.TimerIssued: Kind(lambda one: (one.delay, one.delay is None and one.due), NOTHING, _timer),
     history.ChildIssued: Kind(attrgetter("workflow", "method"), ARGUMENTS, attrgetter("workflow")),
     history.CallIssued: Kind(
@@ -81,15 +82,15 @@ def next_recorded(instance: Instance, branch: Branch, asked: Any, declared: Any,
     return issued
 
 
-def recorded_task(instance: Instance, branch: Branch, call: Any) -> history.TaskIssued | None:
+def recorded_task(instance: Instance, branch: Branch, call: Any) -> TaskIssued | None:
     """The next command of the recorded turn when it is, to the letter, the task that *call* asks for."""
-    recorded, taken = instance.draft.recorded, instance.draft.taken
-    if recorded is None or taken >= len(recorded.commands):
+    draft, task = instance.draft, call.definition
+    if draft.recorded is None or draft.taken >= len(draft.recorded.commands):
         return None
-    issued, definition = recorded.commands[taken], call.definition
-    if type(issued) is not history.TaskIssued or issued.position != f"{branch.prefix}{branch.counter}":
+    issued = draft.recorded.commands[draft.taken]
+    if type(issued) is not TaskIssued or issued.position != f"{branch.prefix}{branch.counter}":
         return None
-    if issued.name != definition.name or issued.service != definition.owner or issued.failure is not None:
+    if issued.name != task.name or issued.service != task.owner or issued.failure is not None:
         return None
     try:
         if bytes(issued.arguments) != instance.surroundings.codec.encode(call.arguments):
@@ -97,7 +98,7 @@ def recorded_task(instance: Instance, branch: Branch, call: Any) -> history.Task
     except EncodeError:
         return None
     branch.counter += 1
-    instance.draft.taken = taken + 1
+    draft.taken += 1
     return issued
 
 

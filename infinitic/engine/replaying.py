@@ -90,7 +90,8 @@ def step(instance: Instance, turn: Turn) -> bool:
 
 def _goes_on(instance: Instance, branch: Branch, slot: TaskSlot, value: Any) -> None:
     """Resume the one branch that waits for a task's answer. If it asks for the recorded task, that has its slot."""
-    instance.current = branch
+    if instance.current is not branch:
+        instance.current = branch
     branch.stack = branch.waiting = None
     del instance.open[slot.position]
     try:

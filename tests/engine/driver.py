@@ -40,9 +40,9 @@ class Driver:
 
     def __init__(self, call: Call[Any], *, surroundings: Surroundings | None = None, **started: Any) -> None:
         definition = call.definition
-        self.codec = Serializer()
+        self.surroundings = surroundings or Surroundings(Serializer())
+        self.codec = self.surroundings.codec
         self.program = Program(definition if definition.kind == "workflow" else definition.holder)
-        self.surroundings = surroundings or Surroundings(self.codec)
         self.instance: Any = Instance(self.program, "wf", self.surroundings)
         self.bodies: list[bytes] = []
         self.turns: list[Any] = []  # turns; Any, because tests look into their unions

@@ -10,7 +10,7 @@ import pytest
 from dsl import Flow, Workflow, dispatch, gather, inline, method, sleep, sleep_until, task, workflow
 from infinitic.engine import turns
 from infinitic.engine.comparing import KINDS, same_payload
-from infinitic.engine.instance import Diverged
+from infinitic.engine.instance import Diverged, Surroundings
 from infinitic.errors import NonDeterminismError
 from infinitic.history import AnyIssued, decode_turn, encode_turn
 from infinitic.serialization import Serializer
@@ -281,6 +281,30 @@ def test_sets_and_dicts_in_any_order_are_none():
         b'{"tags":["a","b"]}',
         Serializer().signature(tagged).arguments_type,
     )
+
+
+def test_pickled_arguments_are_not_compared_but_what_they_are_for_is():
+    from infinitic.serialization import PickleCodec
+
+    codec = Serializer([PickleCodec({"k": b"x" * 32}, "k")])
+    surroundings = Surroundings(codec)
+    run = drive(lambda: (yield from step(OPAQUE)), surroundings=surroundings)
+    run.complete("m0.0", 5)
+
+    assert run.result == 5
+    assert bytes(run.turns[0].commands[0].arguments).startswith(b'{"$codec":"pickle"')
+    run.replayed(workflow(name="flow")(lambda: (yield from step(OPAQUE))))
+    assert isinstance(run.diverges(asking(lambda: Hotels.cancel(OPAQUE))), NonDeterminismError)
+
+
+class Opaque:
+    """What JSON cannot hold, and what is written otherwise each time."""
+
+    def __reduce__(self) -> Any:
+        return Opaque, ()
+
+
+OPAQUE: Any = Opaque()
 
 
 def test_options_are_never_compared():

@@ -170,6 +170,18 @@ def test_a_cancelled_child_and_a_cancelled_call_are_told_once():
     assert (call.topic, call.key, call.message.run) == ("workflow:Loyalty", "ada", "")
 
 
+def test_a_call_that_was_given_an_id_is_known_by_it():
+    def flow():
+        yield from race(a=Loyalty.by_id("ada").redeem(1).options(id="mine"), b=sleep(1))
+
+    run = drive(flow)
+    (called,) = run.outputs
+    run.fire("m0.1")
+    (cancelled,) = run.outputs
+
+    assert (event(called).id, event(cancelled).call_id) == ("mine", "mine")
+
+
 def test_a_failed_child_is_asked_to_try_again():
     run = drive(lambda: (yield from child("x")))
     run.answer("m0.0", status="failed", error=OSError("no"))
