@@ -7,7 +7,7 @@ from msgspec import structs
 from dsl.errors import ProtocolError
 from dsl.inlines import ContinueAsNew
 from infinitic.engine.branches import Branch
-from infinitic.engine.ending import close_quietly, end_run
+from infinitic.engine.ending import end_run
 from infinitic.engine.instance import Instance
 from infinitic.engine.issuing import failed, payload, record, start_fields
 from infinitic.engine.slots import Slot
@@ -34,7 +34,6 @@ def continue_as_new(instance: Instance, branch: Branch, command: ContinueAsNew) 
     issued = record(instance, branch, command, asked, signature.arguments_type)
     if issued.failure is not None:
         return failed(instance, Slot(issued.position, instance.at), issued.failure)
-    close_quietly(instance, branch.generator)
     instance.methods.clear()
     instance.draft.continued = _next_start(instance, issued)
     end_run(instance, End(CONTINUED))

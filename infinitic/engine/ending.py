@@ -29,7 +29,6 @@ def branch_ended(
             value = Raw(instance.surroundings.codec.encode(value))
         except Exception as unfit:
             status, error = FAILED, unfit
-    branch.waiting = None
     branch.outcome = (status, value, error)
     if not branch.held:
         _finish(instance, branch, status, value, error)

@@ -32,10 +32,7 @@ def replay(instance: Instance, bodies: Sequence[bytes]) -> None:
             turn = instance.draft.recorded = decode_turn(bodies[index])
             quickly = turn.end is None and step(instance, turn)
             index += 1 if quickly else _replayed(instance, turn, bodies, index)
-        instance.current = None
-        if instance.divergence is not None:
-            raise instance.divergence
-    instance.mode, instance.draft = LIVE, Draft()
+    instance.mode, instance.draft, instance.current = LIVE, Draft(), None
 
 
 def _replayed(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: int) -> int:

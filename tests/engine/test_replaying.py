@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dsl import compensations, dispatch, gather, inline, sleep, spawn, workflow
+from dsl import compensations, dispatch, gather, inline, settle, sleep, spawn, workflow
 from infinitic.engine import turns
 from infinitic.engine.instance import Diverged
 from infinitic.errors import NonDeterminismError
@@ -458,6 +458,33 @@ def test_an_answer_that_could_not_be_read_is_read_by_the_mended_types():
     still.retry(flow_of(body([counted, count])))
     assert still.error == "TaskFailed: count failed: Expected `int`, got `str`"
     assert still.turns[-1].settled == ("m0.2",)
+
+
+def test_answers_that_cannot_be_read_in_one_retry_fail_alike():
+    from dsl import task
+
+    @task(name="count")
+    def counted(number: int) -> float:
+        raise NotImplementedError
+
+    def body(bug):
+        def flow():
+            yield from sleep(1)
+            asked = dispatch(gather(count(1))), dispatch(gather(counted(2)))
+            if bug:
+                raise ValueError("bug")
+            outcomes = yield from settle(*asked)
+            return (yield from step(" ".join(str(one.error) for one in outcomes)))
+
+        return flow
+
+    run = drive(body(bug=True))
+    run.fire("m0.0")
+    run.complete("m0.1", "five")
+    run.complete("m0.2", "six")
+    run.retry(flow_of(body(bug=False)))
+
+    assert bytes(run.issued[0].arguments).count(b"Expected `int`, got `str`") == 2
 
 
 def test_undos_of_a_failed_turn_are_done_once():
