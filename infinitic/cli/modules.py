@@ -16,7 +16,7 @@ from attrs import frozen
 from dsl.services import Service, Task
 from dsl.workflows import Method, Workflow, WorkflowFunction
 from infinitic.errors import InfiniticError, RegistrationError
-from infinitic.worker.registry import _implemented as is_implemented
+from infinitic.worker.registry import is_implemented
 
 
 @frozen

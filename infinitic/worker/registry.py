@@ -119,7 +119,7 @@ class Registry:
         if not tasks:
             raise RegistrationError(f"the service {type(service).__name__} has no @task", "Mark its tasks with @task.")
         for attribute, task in tasks.items():
-            if not _implemented(task):
+            if not is_implemented(task):
                 raise RegistrationError(
                     f"{type(service).__name__} does not implement the task {task.contract.label}",
                     f"Define {attribute}() in it, or register another implementation.",
@@ -185,7 +185,25 @@ def _made(service: type[Service]) -> Service:
         ) from None
 
 
-def _implemented(task: Task[..., Any, Any]) -> bool:
+def _bare() -> None: ...
+
+
+def _documented() -> None:
+    """Nothing."""
+
+
+async def _bare_async() -> None: ...
+
+
+async def _documented_async() -> None:
+    """Nothing."""
+
+
+# what this interpreter makes of a body that does nothing: it differs from version to version
+EMPTY = {one.__code__.co_code for one in (_bare, _documented, _bare_async, _documented_async)}
+
+
+def is_implemented(task: Task[..., Any, Any]) -> bool:
     """Whether the body is more than `raise NotImplementedError`, `...`, `pass` or a docstring."""
     code = task.fn.__code__ if inspect.isfunction(task.fn) else None
     if code is None:
@@ -196,8 +214,7 @@ def _implemented(task: Task[..., Any, Any]) -> bool:
         return code.co_names != ("NotImplementedError",)
     if task.contract is not task:
         return True  # an override that does nothing may mean just that
-    loads = [one for one in steps if one not in answers]
-    return len(answers) > 1 or any(one.opname != "LOAD_CONST" or one.argval is not None for one in loads)
+    return code.co_code not in EMPTY or code.co_consts[-1] is not None
 
 
 def _check_fit(service: type, task: Task[..., Any, Any]) -> None:
