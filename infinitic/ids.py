@@ -1,4 +1,4 @@
-"""Identifiers: of instances, runs, children and tasks, and what makes an id valid."""
+"""Identifiers: of instances, runs, children and tasks. What can be an id says `dsl.calls.check_id`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import uuid
 from msgspec.json import encode
 
 from dsl.errors import InvalidId
-
-MAX_ID_BYTES = 255
 
 
 def new_id() -> str:
@@ -35,23 +33,6 @@ def derived_id(run: str, position: str) -> str:
 def derived_run(run: str, position: str) -> str:
     """The run id of a child, or of the run that follows *run* by continue-as-new."""
     return uuid.uuid5(uuid.UUID(run), f"{position}/run").hex
-
-
-def check_id(value: object, what: str = "a workflow id") -> str:
-    """*value* itself when it can be an id: 1 to 255 bytes of UTF-8, not blank. Raises `InvalidId`."""
-    if not isinstance(value, str):
-        raise InvalidId(what, repr(value), "a string")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise InvalidId(what, repr(value), "valid Unicode (it has a lone surrogate)") from None
-    if not value.strip():
-        raise InvalidId(what, repr(value), "at least one character that is not blank")
-    if size > MAX_ID_BYTES:
-        raise InvalidId(what, repr(value[:40] + "…"), f"at most {MAX_ID_BYTES} bytes of UTF-8, and this has {size}")
-    if "\x00" in value:
-        raise InvalidId(what, repr(value), "no NUL character")
-    return value
 
 
 def task_id(workflow: str, workflow_id: str, run: str, position: str) -> str:

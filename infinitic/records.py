@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, Encoder
 
+from infinitic.errors import Bug
 from infinitic.events import NULL, Caller, ErrorValue, Frame
 
 RUNNING, SUSPENDED = "running", "suspended"
@@ -149,6 +150,16 @@ class Append(Struct, frozen=True, kw_only=True):
             or self.inbox_removed
             or self.expected != self.version
         )
+
+    def check_numbers(self, counts: dict[str, int]) -> None:
+        """Raise `Bug` when the turns would not follow the *counts* that each run has, or not add up to the version."""
+        for turn in self.turns:
+            before = counts.get(turn.run, 0)
+            if turn.number != before:
+                raise Bug(f"{self.workflow_id}: turn {turn.number} does not follow {before} turns")
+            counts[turn.run] = turn.number + 1
+        if self.version.turns != counts.get(self.version.run, 0):
+            raise Bug(f"{self.workflow_id}: {self.version} does not count the turns of its run")
 
 
 class Stored(Struct, frozen=True, kw_only=True):

@@ -11,14 +11,14 @@ from attrs import Factory, frozen
 from msgspec import Raw
 from msgspec.structs import replace
 
-from dsl.calls import Call, MethodCall, Query, Send, StartCall, TaskCall, as_meta, as_tags
+from dsl.calls import Call, MethodCall, Query, Send, StartCall, TaskCall, as_meta, as_tags, check_id
 from dsl.commands import Command
 from dsl.workflows import Described, Workflow, WorkflowFunction
 from infinitic import messages
 from infinitic.clock import Clock
 from infinitic.engine.outputs import ROUTER
 from infinitic.events import CancelRequested, Event, MethodCalled, Retried, SignalReceived, Started
-from infinitic.ids import check_id, new_id, new_run
+from infinitic.ids import new_id, new_run
 from infinitic.messages import AGAIN, Message, Outgoing, encode_payload, event_message
 from infinitic.serialization import DECODE_ERRORS, Serializer, as_decode_error, encode
 from infinitic.topics import workflow_topic

@@ -8,7 +8,7 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from dsl.calls import Call, Query, Send
+from dsl.calls import Call, Query, Send, check_id
 from dsl.timers import Duration
 from dsl.workflows import Workflow
 from infinitic.backends import Backend
@@ -20,7 +20,6 @@ from infinitic.client.session import Session, checked_limit, seconds_of, wanted
 from infinitic.client.waiting import LOOK_AGAIN
 from infinitic.clock import Clock, system_clock
 from infinitic.config import load_config
-from infinitic.ids import check_id
 from infinitic.records import StateRecord
 from infinitic.serialization import Codec, Serializer
 

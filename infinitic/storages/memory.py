@@ -181,7 +181,8 @@ class MemoryStorage:
         instance = self._instances.get(append.workflow_id)
         if append.expected != (None if instance is None else instance.version):
             return False
-        _check_numbers(append, {} if instance is None else instance.runs)
+        runs = {} if instance is None else instance.runs
+        append.check_numbers({run: len(turns) for run, turns in runs.items()})
         if instance is None:
             instance = self._instances[append.workflow_id] = _created(append)
         if append.changes:
@@ -244,17 +245,6 @@ def _created(append: Append) -> Instance:
     if append.record is None:
         raise Bug(f"{append.workflow_id} was to be created without a state record")
     return Instance(append.workflow, append.workflow_id, append.version, append.mark, append.token, append.record)
-
-
-def _check_numbers(append: Append, runs: Mapping[str, Sequence[TurnRow]]) -> None:
-    """Raise `Bug` when the turns would not follow those that are there, or not add up to the new version."""
-    counts = {run: len(turns) for run, turns in runs.items()}
-    for turn in append.turns:
-        if turn.number != counts.get(turn.run, 0):
-            raise Bug(f"{append.workflow_id}: turn {turn.number} does not follow {counts.get(turn.run, 0)} turns")
-        counts[turn.run] = turn.number + 1
-    if append.version.turns != counts.get(append.version.run, 0):
-        raise Bug(f"{append.workflow_id}: {append.version} does not count the turns of its run")
 
 
 def _is_free(row: TimerRow, now: int) -> bool:

@@ -182,7 +182,7 @@ class SqliteStorage:
             return mark is not None
         if not self._move(db, append):
             return False
-        _check_numbers(append)
+        append.check_numbers({append.expected.run: append.expected.turns} if append.expected else {})
         if append.expected is None or append.expected.run != append.version.run:
             _begin_run(db, append)
         _write_rows(db, append)
@@ -260,18 +260,6 @@ def _head_values(append: Append, behind: int | None) -> dict[str, Any]:
         values |= {"tags": JSON.encode(record.tags).decode(), "fingerprint": record.fingerprint}
         values["record"] = encode_record(record)
     return values
-
-
-def _check_numbers(append: Append) -> None:
-    """Raise `Bug` when the turns would not follow those that are there, or not add up to the new version."""
-    counts = {append.expected.run: append.expected.turns} if append.expected else {}
-    for turn in append.turns:
-        before = counts.get(turn.run, 0)
-        if turn.number != before:
-            raise Bug(f"{append.workflow_id}: turn {turn.number} does not follow {before} turns")
-        counts[turn.run] = turn.number + 1
-    if append.version.turns != counts.get(append.version.run, 0):
-        raise Bug(f"{append.workflow_id}: {append.version} does not count the turns of its run")
 
 
 def _begin_run(db: Connection, append: Append) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 
 import msgspec
 
+from dsl.calls import check_id
 from infinitic.engine import turns
 from infinitic.engine.arriving import RUN_TIMEOUT, known_runs
 from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
@@ -35,7 +36,6 @@ from infinitic.events import (
     TimerFired,
 )
 from infinitic.history import Answer
-from infinitic.ids import check_id
 from infinitic.messages import AGAIN, FORMAT, Delivery, event_of
 from infinitic.records import FAILED, OPEN, SUSPENDED, Stored, Version
 from infinitic.serialization import error_value
