@@ -1,14 +1,14 @@
-"""The embedded backend, fully durable, beside the bare pipeline in the same run.
+"""The embedded backend, fully durable, beside the bare pipeline and DBOS on SQLite in the same run.
 
 The bare pipeline makes the same transaction (head, turn, next task in; done task out) under the same file lock, with
-the same two thread hand-overs a step, and no engine. Figures are medians over the rounds, with their range.
+the same two thread hand-overs a step, and no engine. DBOS runs steps in the workflow's own thread, once with SQLite as
+it comes, once with the journal that ours has. Figures are medians over the rounds, with their range.
 
-    python -m benchmarks.embedded [--rounds 5] [--quick]
+    python -m benchmarks.embedded [--rounds 3] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import itertools
 import sqlite3
@@ -20,15 +20,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import peers
+from benchmarks._figures import quantile, spread
 from infinitic import Client, Flow, Worker, task, workflow
 
 PAYLOAD = b"x" * 260  # about what a turn, a record and a task message weigh
-Figures = dict[str, list[float]]
+OURS, BARE = "ours, journal_mode wal, synchronous 2", "bare pipeline, set as ours"
+MANY = "200 workflows × 10 steps"
+Figures = dict[str, dict[str, list[float]]]
 
 
 @task
@@ -175,27 +179,48 @@ def bare_rate(workflows: int, steps: int) -> float:
     return workflows * steps / seconds
 
 
+# --- DBOS ---
+
+
+def dbos_rates(steps: int) -> Iterator[tuple[str, str, float]]:
+    """Steps a second by row and column, one column for each way to set SQLite; nothing when it is not installed."""
+    dbos = peers.find("dbos")
+    if dbos is None:
+        return
+    for journal in (dbos.AS_IT_COMES, dbos.AS_OURS):
+        with dbos.serving(journal) as settings:
+            column = f"{peers.label('dbos')}, {settings}"
+            yield one_workflow(steps), column, dbos.sequential(steps)
+            yield MANY, column, dbos.many(200, 10)
+
+
 # --- the table ---
 
 
+def one_workflow(steps: int) -> str:
+    return f"one workflow, {steps:,} steps"
+
+
 def measure(rounds: int, quick: bool) -> Figures:
-    """All figures, ours and the bare pipeline's taking turns."""
+    """Steps a second by row and column, ours and the others' taking turns; and our latencies, in µs."""
     sizes = (300, 1000) if quick else (1000, 10_000)
     figures: Figures = {}
 
-    def note(name: str, figure: float) -> None:
-        figures.setdefault(name, []).append(figure)
+    def note(row: str, column: str, figure: float) -> None:
+        figures.setdefault(row, {}).setdefault(column, []).append(figure)
 
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as client:
             for size in sizes:
-                note(f"one workflow, {size:,} steps|bare", bare_rate(1, size))
-                note(f"one workflow, {size:,} steps|ours", sequential(client, size))
-            note("200 workflows × 10|bare", bare_rate(200, 10))
-            note("200 workflows × 10|ours", many_in_a_folder(200, 10))
-            latencies = sorted(step_latencies(client, sizes[0]))
-            note("latency p50|µs", latencies[len(latencies) // 2] * 1e6)
-            note("latency p99|µs", latencies[int(len(latencies) * 0.99)] * 1e6)
+                note(one_workflow(size), BARE, bare_rate(1, size))
+                note(one_workflow(size), OURS, sequential(client, size))
+            note(MANY, BARE, bare_rate(200, 10))
+            note(MANY, OURS, many_in_a_folder(200, 10))
+            latencies = step_latencies(client, sizes[0])
+            note("latency p50, µs", OURS, quantile(latencies, 0.5) * 1e6)
+            note("latency p99, µs", OURS, quantile(latencies, 0.99) * 1e6)
+        for one in dbos_rates(sizes[0]):
+            note(*one)
     return figures
 
 
@@ -222,33 +247,33 @@ def fsyncs_per_step(steps: int = 200) -> str:
     return f"{(counts[1] - counts[0]) / steps:.2f}"
 
 
-def spread(values: list[float]) -> str:
-    """The median and the range."""
-    return f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
+def compared(figures: list[float] | None, ours: list[float]) -> str:
+    """Another's rates, and how many times ours they are."""
+    if figures is None:
+        return ""
+    ratio = statistics.median(its / mine for its, mine in zip(figures, ours, strict=True))
+    return f"{spread(figures)} = {ratio:.2f} × ours"
 
 
 def show(figures: Figures) -> None:
     """Print the table."""
-    table = Table("what", "ours", "bare pipeline", "bare / ours", title="Embedded, SQLite, every commit on the disk")
-    for name in dict.fromkeys(key.partition("|")[0] for key in figures):
-        bare = figures.get(f"{name}|bare")
-        if bare is None:
-            table.add_row(name, spread(figures[f"{name}|µs"]) + " µs", "", "")
-            continue
-        ours = figures[f"{name}|ours"]
-        ratios = [b / o for b, o in zip(bare, ours, strict=True)]
-        table.add_row(name, spread(ours) + " /s", spread(bare) + " /s", f"{statistics.median(ratios):.2f}")
-    Console().print(table)
+    others = list(dict.fromkeys(column for row in figures.values() for column in row if column != OURS))
+    table = Table("steps/s", OURS, *others, title="Embedded, SQLite, every commit on the disk")
+    for name, row in figures.items():
+        table.add_row(name, spread(row[OURS]), *(compared(row.get(other), row[OURS]) for other in others))
+    console = Console(width=140)
+    console.print(table)
+    if peers.find("dbos") is None:
+        console.print(f"DBOS: {peers.MISSING}", markup=False)
 
 
-def main(*_: Any) -> None:
+@click.command(help=__doc__)
+@click.option("--rounds", default=3, show_default=True, help="How many.")
+@click.option("--quick", is_flag=True, help="Fewer steps.")
+def main(rounds: int, quick: bool) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    show(measure(options.rounds, options.quick))
-    Console().print(f"fsyncs a step, one workflow: {fsyncs_per_step()}")
+    show(measure(rounds, quick))
+    click.echo(f"fsyncs a step, one workflow: {fsyncs_per_step()}")
 
 
 if __name__ == "__main__":

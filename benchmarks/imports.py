@@ -5,15 +5,17 @@ python benchmarks/imports.py [--rounds 15]
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
 
+import click
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks._figures import spread
 
 STATEMENTS = ("pass", "import attrs", "import attrs, msgspec", "import dsl", "import infinitic")
 
@@ -37,17 +39,16 @@ def measure(rounds: int) -> dict[str, list[float]]:
     return taken
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.option("--rounds", default=15, show_default=True, help="How many processes of each.")
+def main(rounds: int) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    taken = measure(parser.parse_args().rounds)
+    taken = measure(rounds)
     table = Table("process", "ms, median (range)", "above `import attrs`", title="Imports")
     base = statistics.median(taken["import attrs"])
     for statement, figures in taken.items():
-        median = statistics.median(figures)
-        above = f"{median - base:+.1f}" if statement.startswith("import") else ""
-        table.add_row(statement, f"{median:.1f} ({min(figures):.1f}-{max(figures):.1f})", above)
+        above = f"{statistics.median(figures) - base:+.1f}" if statement.startswith("import") else ""
+        table.add_row(statement, spread(figures, 1), above)
     Console().print(table)
 
 

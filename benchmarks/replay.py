@@ -1,26 +1,33 @@
-"""Replay from stored bytes, every check on, beside the bare loop in the same run; and what a parked workflow weighs.
+"""Replay from stored bytes, every check on, beside the bare loop and the peers in the same run; and what a parked
+workflow weighs.
 
 The bare loop decodes each turn and the result in it by their types, sends that to the same generator, and compares the
 encoded arguments of what it yields: no instance, no positions, no table of what is open. Rounds of both alternate;
-figures are medians over the rounds, with their range.
+figures are medians over the rounds, with their range. The peers replay the same workflow of sequential tasks, in turns
+with the engine, and each asserts its result.
 
     python -m benchmarks.replay [--rounds 15] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import click
 from msgspec import Raw
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from benchmarks import peers
+from benchmarks._figures import spread
 from infinitic import Flow, gather, task, workflow
 from infinitic.engine import turns
 from infinitic.engine.instance import Instance, Surroundings
@@ -35,6 +42,9 @@ NOON = 1_800_000_000_000_000
 CODEC = Serializer()
 SURROUNDINGS = Surroundings(CODEC)
 KILOBYTE = "x" * 1_000
+TARGETS = {"durabletask": 10, "dbos": 100, "temporal": 400}
+"""How many times faster than each peer replay is to be."""
+PEER_LENGTHS = (100, 1_000)
 
 
 @task
@@ -85,13 +95,17 @@ def shapes(quick: bool) -> list[Shape]:
     """What is measured."""
     longest = 10_000 if quick else 100_000
     lengths = [length for length in (10, 100, 1_000, 10_000, 100_000) if length <= longest]
-    chains = [Shape(f"{one:,} tasks", chain, one, lambda n: n, max(1, 2_000 // one)) for one in lengths]
     return [
-        *chains,
+        *(tasks(length) for length in lengths),
         Shape("1,000 tasks, 1 KB each", documents, 1_000, lambda n: {"text": KILOBYTE}),
         Shape("gather of 1,000", fan, 1_000, lambda n: n),
         Shape("1,000 workflows × 10", chain, 10, lambda n: n, 1_000),
     ]
+
+
+def tasks(length: int) -> Shape:
+    """So many sequential tasks."""
+    return Shape(f"{length:,} tasks", chain, length, lambda n: n, max(1, 2_000 // length))
 
 
 def history(shape: Shape) -> list[bytes]:
@@ -191,6 +205,16 @@ def measured(shape: Shape, rounds: int) -> tuple[list[float], list[float]]:
     return found
 
 
+def beside(peer: ModuleType, steps: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds a step, of the engine and of a peer, by round; they take turns."""
+    shape = tasks(steps)
+    bodies = history(shape)
+    with closing(peer.replays(steps)) as theirs:
+        pairs = [(seconds(replayed, shape, bodies), next(theirs) / steps) for _ in range(rounds + 1)]
+    ours, its = zip(*pairs[1:], strict=True)  # the first warms up
+    return list(ours), list(its)
+
+
 def parked(make: Callable[[], Any], count: int = 1_000) -> float:
     """How many bytes one of many weighs."""
     make()
@@ -203,33 +227,65 @@ def parked(make: Callable[[], Any], count: int = 1_000) -> float:
     return weight
 
 
-def shown(figures: list[float]) -> str:
-    """Median and range, in microseconds."""
-    low, middle, high = (one * 1e6 for one in (min(figures), statistics.median(figures), max(figures)))
-    return f"{middle:.2f}  ({low:.2f}–{high:.2f})"
+# --- the table ---
 
 
-def main() -> None:
-    """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--quick", action="store_true", help="few rounds, nothing over 10,000 tasks")
-    options = parser.parse_args()
-    table = Table("replay", "bare loop, µs a step", "engine, µs a step", "steps/s", "ratio", title="Replay")
-    for shape in shapes(options.quick):
-        bare, engine = measured(shape, 5 if options.quick else options.rounds)
-        ratio = statistics.median(mine / its for mine, its in zip(engine, bare, strict=True))
-        rate = f"{1 / statistics.median(engine):,.0f}"
-        table.add_row(shape.name, shown(bare), shown(engine), rate, f"{ratio:.2f}")
-    shape = Shape("parked", chain, 10, lambda n: n)
+def shown(figures: list[float]) -> tuple[str, str]:
+    """Microseconds a step, and steps a second."""
+    middle = statistics.median(figures)
+    return spread([one * 1e6 for one in figures], 2 if middle < 1e-4 else 0), f"{1 / middle:,.0f}"
+
+
+def ratio(mine: list[float], its: list[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(mine, its, strict=True))
+
+
+def our_rows(table: Table, rounds: int, quick: bool) -> None:
+    """The engine beside the bare loop."""
+    for shape in shapes(quick):
+        bare, engine = measured(shape, rounds)
+        table.add_row(shape.name, shown(bare)[0], *shown(engine), f"{ratio(engine, bare):.2f}", "")
+
+
+def peer_rows(table: Table, rounds: int) -> Iterator[str]:
+    """The peers beside the engine; gives how each one replays, in words."""
+    for name, target in TARGETS.items():
+        peer = peers.find(name)
+        if peer is None:
+            table.add_row(peers.label(name), "", escape(peers.MISSING))
+            continue
+        for steps in PEER_LENGTHS:
+            ours, theirs = beside(peer, steps, rounds)
+            faster = f"{ratio(theirs, ours):,.0f}, best rounds {min(theirs) / min(ours):,.0f} (target ≥ {target})"
+            table.add_row(f"{steps:,} tasks: {peers.label(name)}", "", *shown(theirs), "", faster)
+        yield f"{name}: {peer.NOTE}."
+
+
+def weights() -> str:
+    """What a parked workflow weighs, in words."""
+    shape = tasks(10)
     bodies = history(shape)[:1]
     own = parked(lambda: (flow := begun(shape, bodies)[0], flow.send(None)))
     whole = parked(lambda: replayed(shape, bodies))
-    console = Console(width=110)
-    console.print(table)
-    console.print(
+    return (
         f"A parked workflow weighs {whole:,.0f} bytes; its generator and the call it waits for are {own:,.0f} of them."
     )
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", default=15, show_default=True, help="How many; of the peers at most five.")
+@click.option("--quick", is_flag=True, help="Few rounds, nothing over 10,000 tasks.")
+def main(rounds: int, quick: bool) -> None:
+    """Print one table."""
+    columns = ("replay", "bare loop, µs a step", "µs a step", "steps/s", "÷ bare loop", "÷ engine")
+    table = Table(*columns, title="Replay", caption_justify="left")
+    our_rows(table, 5 if quick else rounds, quick)
+    weighed = weights()
+    table.caption = "\n".join(peer_rows(table, min(rounds, 3 if quick else 5)))
+    console = Console(width=140)
+    console.print(table)
+    console.print(weighed)
 
 
 if __name__ == "__main__":

@@ -17,3 +17,14 @@ class Clock(Protocol):
 def system_clock() -> int:
     """The machine's clock, in microseconds since 1970 (UTC)."""
     return time.time_ns() // 1000
+
+
+def steady(clock: Clock) -> Clock:
+    """*clock*; in the place of the machine's, one that agrees with it now and is never set back or forward later.
+
+    A worker keeps the storage's time by it: were its clock set forward, its timers would fire early.
+    """
+    if clock is not system_clock:
+        return clock
+    ahead = system_clock() - time.monotonic_ns() // 1000
+    return lambda: ahead + time.monotonic_ns() // 1000

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder, Encoder
 
 from infinitic.events import NULL, AnyEvent, ErrorValue, Event
+from infinitic.topics import client_topic
 
 FORMAT = 1
 """The message format that this release writes; it reads this one and the next."""
@@ -81,6 +82,7 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     run: str = ""
     value: Raw = NULL
     error: ErrorValue | None = None
+    retries: int = 0  # of the run, before this was said
 
 
 class Outgoing(Struct, frozen=True):
@@ -142,3 +144,10 @@ def event_message(event: Event, *, workflow: str, workflow_id: str, **envelope: 
         payload=encode_payload(event),
         **envelope,
     )
+
+
+def reply_message(client: str, told: Reply) -> Outgoing:
+    """A hint for one client."""
+    key = told.call_id or told.run
+    message = Message("reply", key, workflow_id=told.workflow_id, payload=encode_payload(told))
+    return Outgoing(client_topic(client), client, message, hint=True)

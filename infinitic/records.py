@@ -44,6 +44,7 @@ class Wait(Struct, frozen=True, omit_defaults=True):
     error: ErrorValue | None = None  # of the last attempt, without its cause
     stack: tuple[Frame, ...] = ()
     workflow_id: str = ""  # the child's or the called instance's
+    expects: str = ""  # the type of the signal that is waited for, as the source has it
 
 
 class CallRecord(Struct, frozen=True, omit_defaults=True):
@@ -85,6 +86,7 @@ class StateRecord(Struct, frozen=True, omit_defaults=True):
     open_calls: tuple[str, ...] = ()
     starts: tuple[str, ...] = ()  # the last 100 start ids
     late: int = 0  # commands of an ended run that are still under way
+    retries: int = 0  # how often the run was taken up again after a failure
 
 
 class TimerRow(Struct, frozen=True):

@@ -21,6 +21,7 @@ settings.register_profile(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--proof", action="store_true", help="run the long proofs, with high counts")
+    parser.addoption("--seeds", type=int, help="how many worlds to simulate")
 
 
 def pytest_configure(config: pytest.Config) -> None:

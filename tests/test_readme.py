@@ -270,7 +270,7 @@ def test_the_demo_tells_what_is_shown(tmp_path):
 # --- the rest ---
 
 
-@pytest.mark.parametrize("sample", ["hello", "booking"])
+@pytest.mark.parametrize("sample", ["hello", "booking", "loyalty", "invoicing"])
 def test_a_sample_prints_what_its_readme_shows(sample):
     text = (HOUSE / "samples" / sample / "README.md").read_text(encoding="utf-8")
     [block] = [block for block in blocks_of(text) if block.kind == "console"]
@@ -298,7 +298,9 @@ def test_no_block_is_left_unrun():
     assert len(named("sh")) == 1  # pip install: done by whoever reads it
 
 
-@pytest.mark.parametrize("page", ["README.md", "samples/hello/README.md", "samples/booking/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", *(str(one.relative_to(HOUSE)) for one in HOUSE.glob("samples/*/README.md"))]
+)
 def test_links_inside_the_repository_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#:]+)\)", (HOUSE / page).read_text(encoding="utf-8"))
 

@@ -4,7 +4,7 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from infinitic.events import ErrorValue, Signal
-from infinitic.records import CANCELLED, COMPLETED, CONTINUED, FAILED, RUNNING
+from infinitic.records import CANCELLED, COMPLETED, CONTINUED, FAILED, RUNNING, SUSPENDED, StateRecord
 from infinitic.story import Attempt, Branch, Note, Step, Together, tell
 from tests.cli.given import NINE, RUN, SECOND, WORKER, Told, refused
 from tests.cli.trips import (
@@ -52,6 +52,7 @@ def test_a_task_that_answered_is_one_step_with_its_arguments_and_its_answer():
             value='"receipt"',
             attempt=1,
             attempts=(Attempt(1, "completed", None, WORKER, at(0.5), at(1)),),
+            owner="charge",
         ),
     )
 
@@ -353,3 +354,11 @@ def test_a_record_older_than_the_turns_withdraws_nothing():
     story = tell(older, told.turns)
 
     assert [step.status for step in story.steps] == ["completed", "completed", "waiting", "waiting"]
+
+
+def test_an_instance_whose_start_could_not_be_applied_says_why():
+    record = StateRecord("trip", "trip-1", RUN, SUSPENDED, reason="no workflow named 'trip'", started=NINE)
+    story = tell(record, [])
+
+    assert (story.run, story.status, story.reason) == (RUN, SUSPENDED, "no workflow named 'trip'")
+    assert (story.started, story.turns, story.methods) == (NINE, 0, ())

@@ -10,15 +10,17 @@ from typing import Any
 
 import attrs
 import msgspec
+from attrs import evolve
 from msgspec import Raw, Struct
 
 from infinitic.cli.words import SECOND, iso, own_frames
 from infinitic.events import ErrorValue
 from infinitic.records import StateRecord
-from infinitic.story import Branch, Note, Step, Story, Together
+from infinitic.story import Branch, Note, NotTakenUp, Reasons, Step, Story, Together
+from infinitic.transports import Traffic
 
 INSTANTS = frozenset(
-    {"asked", "at", "began", "due", "ended", "next_at", "settled", "since", "started", "stopped", "updated"}
+    {"asked", "at", "began", "due", "ended", "next_at", "sent", "settled", "since", "started", "stopped", "updated"}
 )
 LENGTHS = frozenset({"delay"})
 VALUES = frozenset({"arguments", "value"})
@@ -53,6 +55,14 @@ def record_data(record: StateRecord) -> dict[str, Any]:
     return data | {"waits": [_data(one) for one in record.waits], "waiting": record.waiting}
 
 
+def reasons_data(why: Reasons | NotTakenUp) -> dict[str, Any]:
+    """What `why` says, as facts."""
+    if isinstance(why, NotTakenUp):
+        return {"status": "", **_attributes(why)}
+    story = _attributes(evolve(why.story, methods=()))
+    return story | {name: one for name, one in _attributes(why).items() if name != "story"}
+
+
 def _attributes(node: Any) -> dict[str, Any]:
     data = _fields({field.name: getattr(node, field.name) for field in attrs.fields(type(node))})
     if type(node) in KINDS:
@@ -83,6 +93,8 @@ def _data(one: Any) -> Any:
         return [_data(item) for item in one]
     if isinstance(one, ErrorValue):
         return _fields({name: getattr(one, name) for name in ERROR} | {"stack": own_frames(one.stack)})
+    if isinstance(one, Traffic):
+        return msgspec.to_builtins(one)  # none is a fact, too
     if isinstance(one, Struct):
         return _fields({name: getattr(one, name) for name in one.__struct_fields__})
     if attrs.has(type(one)):

@@ -20,7 +20,7 @@ from infinitic.errors import (
     WorkflowFailed,
 )
 
-OK, FAILED, USAGE, OPERATOR, TIMED_OUT, REFUSED, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
+OK, FAILED, USAGE, OPERATOR, TIMED_OUT, REFUSED, DIVERGED, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 70, 130
 
 TABLE = """\b
 Exit codes:
@@ -30,6 +30,7 @@ Exit codes:
   3    for the operator: configuration, storage, transport, registration
   4    waited longer than --timeout; what was sent stays sent
   5    the id is unknown or in use, or the instance has finished
+  6    there are instances that the code cannot replay (check)
   130  interrupted"""
 
 

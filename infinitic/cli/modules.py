@@ -47,12 +47,13 @@ def load(names: Sequence[str]) -> Found:
 
 def imported(name: str) -> ModuleType:
     """The module of this name, or in this file, as seen from the working directory."""
-    module = _module_of_file(Path(name)) if name.endswith(".py") or "/" in name else name
+    path = Path(name) if name.endswith(".py") or "/" in name else None
+    module = _module_of_file(path) if path is not None else name
     directory = str(Path.cwd())
     if directory not in sys.path:
         sys.path.insert(0, directory)
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise RegistrationError(f"There is no module {name}", _module_hint(name)) from None
@@ -61,6 +62,10 @@ def imported(name: str) -> ModuleType:
         raise
     except Exception as error:
         raise _broken(name, error) from error
+    if path is not None and not path.samefile(found.__file__ or ""):
+        problem = f"{name} would be imported as {module}, which is {found.__file__} already"
+        raise RegistrationError(problem, "Rename one, or put them into packages.")
+    return found
 
 
 def _module_of_file(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Any, Self
 
 import click
 from rich.text import Text
@@ -39,17 +39,8 @@ def worker(
       infinitic worker trips/workflows.py trips/services.py --concurrency 4 -v
     """
     log_to_stderr(verbose + 2 * settings.debug)
-    found = load(modules)
-    made = Introduced(
-        settings.url,
-        transport=settings.transport,
-        storage=settings.storage,
-        workflows=found.workflows,
-        services=found.services,
-        concurrency=concurrency,
-        name=name,
-    )
-    made.introduction = lambda: _introduce(made, found, settings)
+    stops = "Ctrl-C lets running tasks finish, and stops it"
+    made = introduced(settings, load(modules), stops, concurrency=concurrency, name=name)
     made.run()
     errors().print(f"worker {made.name} has stopped", soft_wrap=True)
 
@@ -66,7 +57,21 @@ class Introduced(Worker):
         return self
 
 
-def _introduce(made: Worker, found: Found, settings: Settings) -> None:
+def introduced(settings: Settings, found: Found, stops: str, **options: Any) -> Introduced:
+    """A worker that serves what was *found*; *stops* says how it stops. Raises `RegistrationError`."""
+    made = Introduced(
+        settings.url,
+        transport=settings.transport,
+        storage=settings.storage,
+        workflows=found.workflows,
+        services=found.services,
+        **options,
+    )
+    made.introduction = lambda: _introduce(made, found, settings, stops)
+    return made
+
+
+def _introduce(made: Worker, found: Found, settings: Settings, stops: str) -> None:
     console = errors()
     config = settings.config()
     place = shown(config.transport)
@@ -81,7 +86,7 @@ def _introduce(made: Worker, found: Found, settings: Settings) -> None:
         listed = ", ".join(names)
         if listed:
             console.print(Text.assemble((f"  {what:<10}", "dim"), listed), soft_wrap=True)
-    console.print(f"worker {made.name} is at work; Ctrl-C lets running tasks finish, and stops it", soft_wrap=True)
+    console.print(f"worker {made.name} is at work; {stops}", soft_wrap=True)
 
 
 def _workflows(made: Worker) -> Iterable[str]:

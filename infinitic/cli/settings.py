@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
 from attrs import define
 
+from infinitic.backends import Backend
 from infinitic.backends.urls import TRANSPORTS, Role, open_backend, sqlite_path
 from infinitic.client import Client
-from infinitic.config import Config, load_config, scheme_of
+from infinitic.config import Config, load_config, scheme_of, shown
 from infinitic.errors import InfiniticError, NoStorage, StorageError, UnknownWorkflow
 from infinitic.records import Filter
 from infinitic.storages import Storage
@@ -43,6 +45,11 @@ class Settings:
     def config(self) -> Config:
         """The configuration, the options before all else. Raises `ConfigurationError`."""
         return load_config(self.url, transport=self.transport, storage=self.storage)
+
+    def repeated(self) -> str:
+        """The options that name the backend, for another command; a password is left out."""
+        given = {"--url": self.url, "--transport": self.transport, "--storage": self.storage}
+        return "".join(f" {option} {quote(shown(url))}" for option, url in given.items() if url is not None)
 
 
 class UnknownId(UnknownWorkflow):
@@ -112,13 +119,20 @@ def open_client(settings: Settings, *, creates: bool = False) -> Iterator[Client
 @contextmanager
 def open_storage(settings: Settings, what: str, role: Role = "reader") -> Iterator[Storage]:
     """The storage, to read, while the block lasts. Raises `NoStorage`, which names *what* reads it."""
+    with open_reader(settings, what, role) as backend:
+        yield backend.storage
+
+
+@contextmanager
+def open_reader(settings: Settings, what: str, role: Role = "reader") -> Iterator[Backend]:
+    """Storage and transport, to look at, while the block lasts. Raises `NoStorage`, which names *what* does."""
     config = settings.config()
     _refuse_absent(config)
     if config.storage is None and scheme_of(config.transport) in TRANSPORTS:
         raise NoStorage(what)
     backend = open_backend(config, role)
     try:
-        yield backend.storage
+        yield backend
     finally:
         backend.close()
 

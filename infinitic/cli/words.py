@@ -124,8 +124,8 @@ def wait(one: Wait, now: int) -> str:
 
 
 def reason(text: str, workflow_id: str) -> str:
-    """Why an instance is suspended, without its id, which stands beside it."""
-    return text.removeprefix(f"{workflow_id}: ")
+    """Why an instance is suspended, without its id, which stands beside it, its paths as seen from here."""
+    return text.removeprefix(f"{workflow_id}: ").replace(os.path.join(os.getcwd(), ""), "")
 
 
 def waits(record: StateRecord, now: int) -> str:

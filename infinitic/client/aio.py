@@ -20,7 +20,7 @@ from infinitic.client.calls import Given, IfExists, check_call
 from infinitic.client.handles import Handle, R_co
 from infinitic.client.session import checked_limit, seconds_of, wanted
 from infinitic.client.sync import Client
-from infinitic.client.waiting import LOOK_AGAIN
+from infinitic.client.waiting import LOOK_AGAIN, Driver
 from infinitic.clock import Clock, system_clock
 from infinitic.history import Turn
 from infinitic.records import StateRecord
@@ -102,10 +102,11 @@ class AsyncClient:
         codecs: Sequence[Codec] = (),
         look_again: float = LOOK_AGAIN,
         clock: Clock = system_clock,
+        driver: Driver | None = None,
     ) -> Self:
-        """As `Client.over`."""
+        """As `Client.over`; what waits has the *driver* go on in a thread."""
         made = cls.__new__(cls)
-        made._client = Client.over(backend, codecs=codecs, look_again=look_again, clock=clock)
+        made._client = Client.over(backend, codecs=codecs, look_again=look_again, clock=clock, driver=driver)
         made._session = made._client._session
         return made
 

@@ -101,13 +101,14 @@ def of_run(record: StateRecord) -> Reply | None:
     if of_call is not None or record.status not in ENDED:
         return of_call
     status = "timed_out" if record.timed_out else ENDED[record.status]
-    return Reply(record.workflow_id, status, "", record.run, record.value, record.error)
+    return Reply(record.workflow_id, status, "", record.run, record.value, record.error, record.retries)
 
 
 def _of_call(record: StateRecord, call_id: str) -> Reply | None:
     for call in record.calls:
         if call.call_id == call_id:
-            return Reply(record.workflow_id, call.status, call_id, record.run, call.value, call.error)
+            its = (record.workflow_id, call.status, call_id, record.run)
+            return Reply(*its, call.value, call.error, record.retries)
     if call_id and call_id in record.starts:
         return Reply(record.workflow_id, "received", call_id, record.run)
     return None
@@ -170,4 +171,5 @@ def _shown(wait: Wait) -> str:
         facts.append(f"due {to_datetime(wait.next_at).isoformat(timespec='seconds')}")
     if wait.error is not None:
         facts.append(f"last error {wait.error.summary}")
-    return f"{wait.kind} {wait.name}" + (f" ({', '.join(facts)})" if facts else "")
+    what = "a timer" if wait.kind == "timer" else f"{wait.kind} {wait.name}"
+    return what + (f" ({', '.join(facts)})" if facts else "")

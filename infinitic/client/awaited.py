@@ -36,6 +36,7 @@ class Awaited:
         self.workflow, self.workflow_id, self.call_id, self.label = workflow, workflow_id, call_id, label
         self.own, self.run, self.start_id, self.again = own, run, start_id, again
         self.former: frozenset[str] = frozenset()
+        self.retried = ("", 0)  # the run that was taken up again, and how often
         self.news: Reply | None = None
         """What was heard and is believed."""
         self.told: Reply | None = None
@@ -89,7 +90,8 @@ class Awaited:
             return bool(self.start_id) and reply.call_id == self.start_id and reply.status != "received"
         if reply.status == "unknown" and not self.call_id:
             return not self.own
-        return reply.run not in self.former
+        run, retries = self.retried
+        return reply.run not in self.former and not (run and reply.run == run and reply.retries < retries)
 
     def _is_doubtful(self, reply: Reply) -> bool:
         """Whether it may be of a former run, or from before a retry."""
@@ -111,9 +113,10 @@ class Awaited:
                 self.told, self.uncertain = reply, True
                 self.news = None if self.news is reply else self.news
 
-    def forget(self) -> None:
-        """The run was taken up again: what was heard of its end does not hold any more."""
+    def forget(self, run: str, retries: int) -> None:
+        """The *run* was taken up again, so many times by now: what is heard of its end before does not hold."""
         with self._lock:
+            self.retried = (run, retries)
             if self.news is None or self.news.status != "completed":
                 self.told, self.news, self.uncertain = self.news or self.told, None, True
 

@@ -83,12 +83,13 @@ class Writer:
     client_id: str
     serializer: Serializer
     clock: Clock
+    new_run: Callable[[], str] = new_run
 
     # --- for a call ---
 
     def start(self, call: StartCall[Any], given: Given = NOTHING) -> Request:
         """The start of an instance. Raises `EncodeError` and `DecodeError` for arguments that do not fit."""
-        definition, run = call.definition, new_run()
+        definition, run = call.definition, self.new_run()
         workflow_id = _the_id(call, given) or new_id()
         at = self.clock()
         event = Started(

@@ -123,7 +123,7 @@ class Handle(Generic[R_co]):
 
     def _retried(self, reply: Reply) -> None:
         value_of(reply, self.workflow, self._awaited.label, None)
-        self._session.waits.forget(self.id)
+        self._session.waits.forget(reply)
 
     def __repr__(self) -> str:
         call = f", call_id={self.call_id!r}" if self.call_id else ""

@@ -17,7 +17,7 @@ from infinitic.backends import Backend
 from infinitic.client.answers import outcome, too_long
 from infinitic.client.awaited import Awaited
 from infinitic.client.calls import NOTHING, Given, Request, Writer, name_of, repeat_of
-from infinitic.client.waiting import LOOK_AGAIN, Waits
+from infinitic.client.waiting import LOOK_AGAIN, Driver, Waits
 from infinitic.clock import Clock, system_clock
 from infinitic.errors import InfiniticError, NoStorage, UnknownWorkflow
 from infinitic.events import from_datetime
@@ -70,13 +70,14 @@ class Session:
         *,
         look_again: float = LOOK_AGAIN,
         clock: Clock = system_clock,
+        driver: Driver | None = None,
     ) -> None:
         self.backend, self.serializer = backend, serializer
         self.storage: Storage | None = None
         with suppress(NoStorage):
             self.storage = backend.storage
         self.writer = Writer(new_id(), serializer, clock)
-        self.waits = Waits(backend.transport, self.storage, self.writer, look_again)
+        self.waits = Waits(backend.transport, self.storage, self.writer, look_again, driver)
         self._started, self._found = Names(), Names()  # by this client, in the storage
 
     # --- sending ---
@@ -133,13 +134,15 @@ class Session:
         with self.waits.waiting(awaited) as future:
             self.waits.freshen(awaited)
             with suppress(TimeoutError):
-                return future.result(seconds)
+                return self.waits.result(future, seconds)
         return self._last_look(awaited, seconds or 0.0)
 
     async def wait_async(self, awaited: Awaited, seconds: float | None = None) -> Reply:
         """`wait`, without blocking the loop, and without a thread for as long as it takes."""
         if (news := awaited.news) is not None:
             return news
+        if self.waits.driver is not None:
+            return await asyncio.to_thread(self.wait, awaited, seconds)
         with self.waits.waiting(awaited) as future:
             if awaited.uncertain:
                 await asyncio.to_thread(self.waits.freshen, awaited)

@@ -17,7 +17,7 @@ from infinitic.client.answers import answer_of, value_of
 from infinitic.client.calls import Given, IfExists, check_call, decoder_of, name_of
 from infinitic.client.handles import Handle, sent_signal
 from infinitic.client.session import Session, checked_limit, seconds_of, wanted
-from infinitic.client.waiting import LOOK_AGAIN
+from infinitic.client.waiting import LOOK_AGAIN, Driver
 from infinitic.clock import Clock, system_clock
 from infinitic.config import load_config
 from infinitic.records import StateRecord
@@ -55,10 +55,11 @@ class Client:
         codecs: Sequence[Codec] = (),
         look_again: float = LOOK_AGAIN,
         clock: Clock = system_clock,
+        driver: Driver | None = None,
     ) -> Self:
-        """A client over an open backend, which it closes. *look_again* is in seconds."""
+        """A client over an open backend, which it closes. *look_again* is in seconds; a *driver* is its thread."""
         client = cls.__new__(cls)
-        client._session = Session(backend, Serializer(codecs), look_again=look_again, clock=clock)
+        client._session = Session(backend, Serializer(codecs), look_again=look_again, clock=clock, driver=driver)
         return client
 
     @property

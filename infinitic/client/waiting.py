@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from msgspec import DecodeError
 from msgspec.json import Decoder
@@ -41,14 +41,31 @@ _REPLY = Decoder(Reply)
 T = TypeVar("T")
 
 
+class Driver(Protocol):
+    """What a client without a thread of its own waits by: it has all else go on, and the client `attend` to it."""
+
+    def time(self) -> float:
+        """Seconds, since whenever."""
+
+    def drive(self, done: Callable[[], bool], seconds: float | None) -> None:
+        """Go on until *done*, or until so many seconds have passed. Raises when neither will ever be."""
+
+
 class Waits:
-    """All that one client waits for. Thread-safe."""
+    """All that one client waits for. Thread-safe. With a *driver* there is no thread, and time is the driver's."""
 
     def __init__(
-        self, transport: Transport, storage: Storage | None, writer: Writer, look_again: float = LOOK_AGAIN
+        self,
+        transport: Transport,
+        storage: Storage | None,
+        writer: Writer,
+        look_again: float = LOOK_AGAIN,
+        driver: Driver | None = None,
     ) -> None:
         self._transport, self._storage, self._writer = transport, storage, writer
         self._interval = look_again
+        self.driver = driver
+        self._time = time.monotonic if driver is None else driver.time
         self._lock = threading.Lock()
         self._known: dict[str, weakref.WeakSet[Awaited]] = {}  # by workflow id
         self._prune_at = 1_000
@@ -83,11 +100,11 @@ class Waits:
         heard = [reply for one in self._about(workflow_id) for reply in (one.news, one.told)]
         return frozenset(reply.run for reply in heard if reply is not None and reply.run)
 
-    def forget(self, workflow_id: str) -> None:
+    def forget(self, retried: Reply) -> None:
         """The run was taken up again: whoever asks for its end from now on gets the new one."""
-        for awaited in self._about(workflow_id):
+        for awaited in self._about(retried.workflow_id):
             if not awaited.call_id:
-                awaited.forget()
+                awaited.forget(retried.run, retried.retries)
 
     @contextmanager
     def waiting(self, awaited: Awaited) -> Iterator[Future[Reply]]:
@@ -98,7 +115,7 @@ class Waits:
             self._active[awaited] = self._active.get(awaited, 0) + 1
             idle, self._idle = self._idle, False
             if idle:
-                self._next_look = time.monotonic() + self._interval
+                self._next_look = self._time() + self._interval
         if idle:
             self._bell.set()
         awaited.add(future)
@@ -108,6 +125,13 @@ class Waits:
         finally:
             awaited.remove(future)
             self._no_longer(awaited)
+
+    def result(self, future: Future[Reply], seconds: float | None) -> Reply:
+        """What the *future* that is waited for gets. Raises `TimeoutError`, and what its driver raises."""
+        if self.driver is None:
+            return future.result(seconds)
+        self.driver.drive(future.done, seconds)
+        return future.result(0)
 
     def _no_longer(self, awaited: Awaited) -> None:
         with self._lock:
@@ -119,13 +143,15 @@ class Waits:
 
     def _open(self) -> None:
         """Subscribe and start the thread, the first time. Raises `TransportError`, after `close` too."""
-        if self._thread is not None and not self._closed:
+        if self._consumer is not None and not self._closed:
             return
         with self._opening:
             self.check_open()
-            if self._thread is None:
-                topic = client_topic(self._writer.client_id)
-                self._consumer = self._transport.subscribe([topic], self._bell.set)
+            if self._consumer is not None:
+                return
+            topic = client_topic(self._writer.client_id)
+            self._consumer = self._transport.subscribe([topic], self._bell.set)
+            if self.driver is None:
                 self._thread = threading.Thread(target=self._serve, name="infinitic-client", daemon=True)
                 self._thread.start()
 
@@ -136,9 +162,13 @@ class Waits:
 
     def _serve(self) -> None:
         while self._rung():
-            self._guarded("hear", self._hear)
-            if self._is_time():
-                self._guarded("look", self._look_again)
+            self.attend()
+
+    def attend(self) -> None:
+        """Hear what came, and look again if it is time. For the reply thread; for the driver, where there is one."""
+        self._guarded("hear", self._hear)
+        if self._is_time():
+            self._guarded("look", self._look_again)
 
     def _rung(self) -> bool:
         """Wait for the bell, or for the next look; False once the client is closed."""
@@ -148,11 +178,11 @@ class Waits:
 
     def _patience(self) -> float | None:
         with self._lock:
-            return None if self._idle else max(0.0, self._next_look - time.monotonic())
+            return None if self._idle else max(0.0, self._next_look - self._time())
 
     def _is_time(self) -> bool:
         with self._lock:
-            now = time.monotonic()
+            now = self._time()
             if self._idle or now < self._next_look:
                 return False
             self._next_look = now + self._interval

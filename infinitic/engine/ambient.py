@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from contextvars import Token
@@ -21,20 +22,27 @@ from infinitic.events import to_datetime
 
 
 class Ambient:
-    """`dsl.context.Context` for one instance, whose code runs in `with Ambient(instance)`; `Diverged` gives it up."""
+    """`dsl.context.Context` for one instance, whose code runs in `with Ambient(instance)`; `Diverged` gives it up.
 
-    __slots__ = ("_instance", "_token")
+    Meanwhile no garbage is collected: the cleanup of a generator that somebody dropped would run as this instance.
+    """
+
+    __slots__ = ("_collects", "_instance", "_token")
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
 
     def __enter__(self) -> None:
+        self._collects = gc.isenabled()
+        gc.disable()
         self._token: Token[Context | None] = WORKFLOW.set(self)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is Diverged:
             close_branches(self._instance)
         WORKFLOW.reset(self._token)
+        if self._collects:
+            gc.enable()
 
     def _branch(self, what: str) -> Branch:
         instance = self._instance

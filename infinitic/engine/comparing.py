@@ -116,14 +116,14 @@ def diverged(instance: Instance, branch: Branch | None, position: str, issued: A
     recorded = "nothing more" if issued is None else shown(issued)
     if issued is not None and issued.position != position:
         recorded += f" at {issued.position}"
-    place = place_of(instance, branch)
-    error = NonDeterminismError(instance.workflow_id, position, recorded, replayed, place.file, place.line)
-    instance.divergence = Diverged(error)
+    stack = places_of(instance, branch)
+    error = NonDeterminismError(instance.workflow_id, position, recorded, replayed, stack[-1].file, stack[-1].line)
+    instance.divergence = Diverged(error, stack)
     return instance.divergence
 
 
-def place_of(instance: Instance, branch: Branch | None) -> Frame:
-    """The line where the branch is; its definition's when it is nowhere."""
+def places_of(instance: Instance, branch: Branch | None) -> tuple[Frame, ...]:
+    """The lines where the branch is, outermost first; its definition's when it is nowhere."""
     source = instance.surroundings.source
     stack = stack_of(branch.generator, source) if branch is not None else ()
     method = branch.method.name if branch is not None else instance.started.method if instance.started else ""
@@ -131,7 +131,7 @@ def place_of(instance: Instance, branch: Branch | None) -> Frame:
     first = (
         Frame(code.co_filename, code.co_firstlineno, code.co_qualname) if code is not None else Frame("?", 0, method)
     )
-    return stack[-1] if stack else first
+    return stack or (first,)
 
 
 def shown(issued: Any) -> str:

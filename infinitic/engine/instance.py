@@ -18,7 +18,7 @@ from infinitic.engine.branches import Branch, MethodRun
 from infinitic.engine.programs import Program
 from infinitic.engine.slots import ReceiveSlot, Slot
 from infinitic.errors import UnreadableHistory
-from infinitic.events import ErrorValue, Signal, Started
+from infinitic.events import ErrorValue, Frame, Signal, Started
 from infinitic.history import AnyIssued, AnySend, Cancellation, End, NextAttempt, RetryChild, Turn
 from infinitic.records import OPEN, RUNNING, CallRecord
 from infinitic.serialization import Serializer, as_decode_error
@@ -145,10 +145,10 @@ class Instance(Struct, eq=False):
 
 
 class Diverged(BaseException):
-    """Unwinds workflow code whose commands are not those of history; `error` says what differs."""
+    """Unwinds workflow code whose commands are not those of history; `error` says what differs, `stack` where."""
 
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+    def __init__(self, error: BaseException, stack: tuple[Frame, ...] = ()) -> None:
+        self.error, self.stack = error, stack
         super().__init__(error)
 
 

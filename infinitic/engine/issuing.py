@@ -193,7 +193,7 @@ def issue_receive(instance: Instance, branch: Branch, receive: Receive[Any]) -> 
     failure = error_value(error) if error is not None else None
     asked = history.ReceiveIssued(branch.place(), channel.name, signal.id if signal is not None else "", failure)
     issued = record(instance, branch, receive, asked)
-    slot = ReceiveSlot(issued.position, instance.at, channel=channel.name, decode=decode)
+    slot = ReceiveSlot(issued.position, instance.at, channel=channel.name, decode=decode, expects=channel.type)
     if issued.failure is not None:
         return failed(instance, slot, issued.failure)
     if error is not None:

@@ -11,8 +11,8 @@ from infinitic import events, history
 from infinitic.events import Caller, ErrorValue
 from infinitic.history import Answer, AnyIssued, AnySend, Turn
 from infinitic.ids import derived_id, task_id
-from infinitic.messages import Message, Outgoing, Reply, TaskRequest, encode_payload, event_message
-from infinitic.topics import client_topic, control_topic, service_topic, workflow_topic
+from infinitic.messages import Message, Outgoing, TaskRequest, encode_payload, event_message
+from infinitic.topics import control_topic, service_topic, workflow_topic
 
 ROUTER = "infinitic.router"
 """Stands for the workflow's name where only an id is known; any workflow worker looks the name up."""
@@ -126,20 +126,6 @@ def answer_message(origin: Origin, answer: Answer, at: int) -> Outgoing:
     key, told = f"{caller.run}/{caller.position}", (answer.status, answer.value, answer.error)
     event = events.Answered(key, caller.position, *told, origin.workflow, origin.workflow_id)
     return _to(event, origin, caller.workflow, caller.workflow_id, at, caller.run)
-
-
-def reply_message(client: str, told: Reply) -> Outgoing:
-    """A hint for one client."""
-    key = told.call_id or told.run
-    message = Message("reply", key, workflow_id=told.workflow_id, payload=encode_payload(told))
-    return Outgoing(client_topic(client), client, message, hint=True)
-
-
-def replies(origin: Origin, turn: Turn) -> list[Outgoing]:
-    """What clients are told because of a turn: of a run or a method that ended."""
-    answers = [send for send in turn.sends if isinstance(send, Answer) and send.reply_to]
-    told = [Reply(origin.workflow_id, one.status, one.call_id, origin.run, one.value, one.error) for one in answers]
-    return [reply_message(one.reply_to, reply) for one, reply in zip(answers, told, strict=True)]
 
 
 def _started(origin: Origin, issued: history.ChildIssued, key: str, at: int) -> events.Started:

@@ -8,9 +8,10 @@ import msgspec
 
 from infinitic.engine.branches import Branch, stack_of
 from infinitic.engine.instance import Instance
-from infinitic.engine.slots import RemoteSlot, Slot, TaskSlot, TimerSlot
+from infinitic.engine.slots import ReceiveSlot, RemoteSlot, Slot, TaskSlot, TimerSlot
 from infinitic.events import NULL, Frame
 from infinitic.records import StateRecord, Wait
+from infinitic.serialization import type_name
 
 WAITS = 20
 STARTS = 100
@@ -48,6 +49,7 @@ def state_record(instance: Instance, starts: tuple[str, ...] = ()) -> StateRecor
         open_calls=tuple(one.call_id for one in islice(instance.methods, STARTS) if one.ordinal),
         starts=starts[-STARTS:],
         late=len(instance.open) - len(waiting),
+        retries=instance.generation,
     )
 
 
@@ -64,6 +66,7 @@ def wait(instance: Instance, slot: Slot) -> Wait:
         error=last and msgspec.structs.replace(last, cause=None, traceback="", stack=last.stack[-3:]),
         stack=_stack(instance, slot),
         workflow_id=slot.issued.workflow_id if isinstance(slot, RemoteSlot) else "",
+        expects=type_name(slot.expects) if isinstance(slot, ReceiveSlot) else "",
     )
 
 

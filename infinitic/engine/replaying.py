@@ -12,14 +12,14 @@ from dsl.calls import TaskCall
 from infinitic.engine.ambient import Ambient
 from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt, remember
 from infinitic.engine.branches import Branch
-from infinitic.engine.comparing import check_all_taken, place_of, recorded_task
+from infinitic.engine.comparing import check_all_taken, places_of, recorded_task
 from infinitic.engine.ending import close_branches
 from infinitic.engine.instance import LIVE, REPLAY, Diverged, Draft, Instance
 from infinitic.engine.running import asked, drain, raised, returned, run
 from infinitic.engine.settling import complete
 from infinitic.engine.slots import TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
-from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TaskCompleted, TimerFired
+from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, SignalReceived, TaskCompleted, TimerFired
 from infinitic.history import ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
 from infinitic.records import FAILED, RUNNING
 
@@ -140,10 +140,10 @@ def _check(instance: Instance, turn: Turn, changed: bool, late: bool) -> None:
         then = f"that the run {'was ' + recorded if recorded else 'went on'} with turn {instance.turns}"
         today = f"a run that {'is ' + now if now else 'goes on' if changed else 'does not wait for this'}"
         error = instance.end.error if instance.end is not None else None
-        here = place_of(instance, instance.branches.get("m0"))
-        place = error.stack[-1] if error is not None and error.stack else here
+        stack = (error.stack if error is not None else ()) or places_of(instance, instance.branches.get("m0"))
         position = getattr(turn.event, "position", "") or "m0"
-        raise Diverged(NonDeterminismError(instance.workflow_id, position, then, today, place.file, place.line))
+        what = NonDeterminismError(instance.workflow_id, position, then, today, stack[-1].file, stack[-1].line)
+        raise Diverged(what, stack)
     main = instance.calls.get("")
     if turn.end is not None and main is not None:
         instance.end = turn.end
@@ -184,7 +184,7 @@ def _redo(instance: Instance, failed: Turn, late: Sequence[Turn], key: str) -> N
     instance.began = instance.began or failed.at
     early: dict[str, list[AnyEvent]] = {}  # answers to what is not asked for yet, until it is carried on
     limit_run(instance)
-    while events and instance.end is None:
+    while events:
         event = events.popleft()
         if not _again(instance, event):
             early.setdefault(getattr(event, "position", ""), []).append(event)
@@ -198,6 +198,8 @@ def _redo(instance: Instance, failed: Turn, late: Sequence[Turn], key: str) -> N
 
 def _again(instance: Instance, event: AnyEvent) -> bool:
     """Apply an event anew; False when it changes nothing now. Nobody's failure is taken for the last word."""
+    if instance.end is not None and not isinstance(event, SignalReceived):
+        return True  # it failed again: signals are kept for the next retry
     slot = instance.open.get(getattr(event, "position", ""))
     if isinstance(event, AttemptFailed) and isinstance(slot, TaskSlot) and event.retry_in is None:
         if event.attempt == slot.attempt:

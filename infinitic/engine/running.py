@@ -11,7 +11,7 @@ from dsl.errors import Cancelled, ProtocolError
 from dsl.inlines import ContinueAsNew
 from dsl.protocol import is_flow, misuse, wrong_return, wrong_yield
 from infinitic.engine.branches import Branch, discard, is_fresh
-from infinitic.engine.comparing import place_of
+from infinitic.engine.comparing import places_of
 from infinitic.engine.continuing import continue_as_new
 from infinitic.engine.ending import branch_ended, close_quietly
 from infinitic.engine.instance import FAILURES, Instance
@@ -136,7 +136,7 @@ def issue(instance: Instance, branch: Branch, command: Any) -> Slot:
         return spawn(instance, branch, command)
     if type(command) is ContinueAsNew:
         raise ProtocolError(f"{command.label} ends the run: write `yield from {command.label}`, by itself.")
-    place = place_of(instance, branch)
+    place = places_of(instance, branch)[-1]
     source = f": `{place.source}`" if place.source else ""
     raise wrong_yield(command, f"{place.file}:{place.line}{source}")
 

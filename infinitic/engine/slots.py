@@ -100,6 +100,7 @@ class ReceiveSlot(Slot, kw_only=True):
 
     channel: str
     decode: Decode
+    expects: Any = Any  # the type of its signals
 
     kind: str = "receive"
 

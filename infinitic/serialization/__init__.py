@@ -2,6 +2,7 @@
 
 from infinitic.serialization.chain import Codec, Serializer
 from infinitic.serialization.failures import error_value, rebuild
+from infinitic.serialization.kinds import type_name
 from infinitic.serialization.pickled import PickleCodec
 from infinitic.serialization.plain import DECODE_ERRORS, as_decode_error, canonical, decoder, encode
 from infinitic.serialization.signatures import Signature
@@ -18,4 +19,5 @@ __all__ = [
     "encode",
     "error_value",
     "rebuild",
+    "type_name",
 ]

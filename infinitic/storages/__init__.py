@@ -11,7 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from infinitic.records import Append, Filter, StateRecord, Stored, TimerRow, TurnRow
+from infinitic.errors import StorageError
+from infinitic.records import Append, Filter, StateRecord, Stored, TimerRow, TurnRow, Version
 
 
 class Due(Struct, frozen=True):
@@ -26,6 +27,29 @@ class Page(Struct, frozen=True):
 
     records: tuple[StateRecord, ...]
     after: str = ""
+
+
+def token_of(record: StateRecord) -> str:
+    """What `after` is of a page that ends with *record*."""
+    return f"{record.started}:{record.workflow_id}"
+
+
+def place_of(token: str) -> tuple[int, str]:
+    """The start and the id that *token* was made of. Raises `StorageError`."""
+    started, _, workflow_id = token.partition(":")
+    try:
+        return int(started), workflow_id
+    except ValueError:
+        raise StorageError(f"{token!r} is no place in a list", "Give what the page before had as `after`.") from None
+
+
+class Past(Struct, frozen=True):
+    """An ended instance: as of which *version*, when it *expires*, and whether its mark is *behind*."""
+
+    record: StateRecord
+    version: Version
+    expires: int
+    behind: bool = False
 
 
 class Storage(Protocol):
@@ -72,11 +96,20 @@ class Storage(Protocol):
     def count(self, where: Filter) -> int:
         """How many instances there are."""
 
-    def purge(self, now: int) -> int:
-        """Remove instances whose `expires` lies before *now*; how many went.
+    def ended(self, where: Filter, limit: int, after: Past | None = None) -> tuple[Past, ...]:
+        """At most *limit* ended instances, those first that expire first (then by id): those that follow *after*."""
 
-        One whose mark is behind stays. Compares (run, turns) while it deletes, so an instance that moved stays too.
+    def remove(self, past: Sequence[Past]) -> list[bool]:
+        """Remove these instances, their expiry notwithstanding; True where one went.
+
+        One whose mark is behind stays. Compares the version while it deletes, so an instance that moved stays too.
         """
+
+    def purge(self, now: int) -> int:
+        """`remove` all whose `expires` lies before *now*; how many went."""
+
+    def compact(self) -> int:
+        """Give space that is not used any more back to the file system; how many bytes. 0 where a server sees to it."""
 
     def now(self) -> int:
         """The storage's clock."""

@@ -32,9 +32,7 @@ from infinitic.records import (
     decode_record,
     encode_record,
 )
-from infinitic.storages import Due, Page
-
-"""A timer that is later than this, in microseconds, may be taken from its claimer."""
+from infinitic.storages import Due, Page, Past, place_of, token_of
 
 
 @define(eq=False)
@@ -156,13 +154,13 @@ class MemoryStorage:
 
     def find(self, where: Filter, limit: int, after: str = "") -> Page:
         with self._open():
-            begin = _place_of(after)
+            begin = _order(*place_of(after)) if after else None
             rest = sorted(
                 (record for record in self._matching(where) if begin is None or _place(record) > begin),
                 key=_place,
             )
         page = rest[:limit]
-        return Page(tuple(page), _token(page[-1]) if page and len(rest) > limit else "")
+        return Page(tuple(page), token_of(page[-1]) if page and len(rest) > limit else "")
 
     def count(self, where: Filter) -> int:
         with self._open():
@@ -190,16 +188,27 @@ class MemoryStorage:
         instance.move_mark(append.mark, self._clock())
         return True
 
-    def purge(self, now: int) -> int:
+    def ended(self, where: Filter, limit: int, after: Past | None = None) -> tuple[Past, ...]:
         with self._open() as instances:
-            gone = [
-                instance.workflow_id
+            found = (
+                Past(instance.record, instance.version, instance.expires, instance.is_behind)
                 for instance in instances.values()
-                if instance.expires is not None and instance.expires < now and not instance.is_behind
-            ]
-            for workflow_id in gone:
-                del instances[workflow_id]
-            return len(gone)
+                if instance.expires is not None and _matches(instance.record, where)
+            )
+            begin = None if after is None else _expiry(after)
+            rest = (past for past in found if begin is None or _expiry(past) > begin)
+            return tuple(heapq.nsmallest(limit, rest, key=_expiry))
+
+    def remove(self, past: Sequence[Past]) -> list[bool]:
+        with self._open() as instances:
+            return [_remove(instances, one) for one in past]
+
+    def purge(self, now: int) -> int:
+        with self._open():
+            return sum(self.remove([one for one in self.ended(Filter(), len(self._instances)) if one.expires < now]))
+
+    def compact(self) -> int:
+        return 0
 
     # -------------------------------------------------------------------------------------------- sweeps
 
@@ -269,19 +278,20 @@ def _matches(record: StateRecord, where: Filter) -> bool:
 
 def _place(record: StateRecord) -> tuple[int, str]:
     """Where a record stands in a list: newest start first, then by id."""
-    return -record.started, record.workflow_id
+    return _order(record.started, record.workflow_id)
 
 
-def _token(record: StateRecord) -> str:
-    return f"{record.started}:{record.workflow_id}"
+def _order(started: int, workflow_id: str) -> tuple[int, str]:
+    return -started, workflow_id
 
 
-def _place_of(token: str) -> tuple[int, str] | None:
-    """The place of the record that `_token` was made of, None for "". Raises `StorageError`."""
-    if not token:
-        return None
-    started, _, workflow_id = token.partition(":")
-    try:
-        return -int(started), workflow_id
-    except ValueError:
-        raise StorageError(f"{token!r} is no place in a list", "Give what the page before had as `after`.") from None
+def _expiry(past: Past) -> tuple[int, str]:
+    return past.expires, past.record.workflow_id
+
+
+def _remove(instances: dict[str, Instance], past: Past) -> bool:
+    found = instances.get(past.record.workflow_id)
+    if found is None or found.version != past.version or found.expires is None or found.is_behind:
+        return False
+    del instances[found.workflow_id]
+    return True

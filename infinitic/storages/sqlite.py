@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from infinitic.errors import Bug, StorageError
+from infinitic.errors import Bug
 from infinitic.records import (
     Append,
     Filter,
@@ -26,12 +26,12 @@ from infinitic.records import (
     encode_record,
 )
 from infinitic.sqlite_file import Connection, SqliteFile
-from infinitic.storages import Due, Page
+from infinitic.storages import Due, Page, Past, place_of, token_of
 
-PURGED_AT_ONCE = 5_000  # rows, after which a transaction that purges ends, lest others wait for it
+REMOVED_AT_ONCE = 5_000  # rows, after which a transaction that removes ends, lest others wait for it
 LAST = "\U0010ffff" * 64  # sorts behind every continuation of a prefix: an id has at most 255 bytes
 NOTHING = Version("", 0)
-OF_INSTANCE = ("turns", "runs", "timers", "inbox", "tags", "heads")
+BESIDES = ("turns", "runs", "timers", "inbox", "tags")  # what goes with a head
 JSON = msgspec.json.Encoder()
 
 COMMON = "workflow, run, turns, inbox_version, mark_run, mark_turns, token"
@@ -98,7 +98,14 @@ OFFERED = (
     " UNION SELECT workflow, workflow_id FROM heads JOIN wanted ON workflow = name"
     " WHERE behind < ?2 LIMIT ?3"
 )
-PURGEABLE = "SELECT workflow_id FROM heads WHERE expires < ? AND behind IS NULL LIMIT 1000"
+ENDED = (
+    "SELECT record, run, turns, inbox_version, expires, behind FROM heads WHERE expires IS NOT NULL AND {}"
+    " AND (expires, workflow_id) > (?, ?) ORDER BY expires, workflow_id LIMIT ?"
+)
+REMOVE = (
+    "DELETE FROM heads WHERE workflow_id = ? AND run = ? AND turns = ? AND inbox_version = ?"
+    " AND expires IS NOT NULL AND behind IS NULL"
+)
 
 
 class SqliteStorage:
@@ -150,15 +157,13 @@ class SqliteStorage:
         condition, values = _condition(where)
         if after:
             condition += " AND started <= ? AND (started < ? OR workflow_id > ?)"
-            started, workflow_id = _place(after)
+            started, workflow_id = place_of(after)
             values += [started, started, workflow_id]
-        order = "ORDER BY started DESC, workflow_id LIMIT ?"
         with self._file.reading() as db:
-            asked = f"SELECT started, workflow_id, record FROM heads WHERE {condition} {order}"
+            asked = f"SELECT record FROM heads WHERE {condition} ORDER BY started DESC, workflow_id LIMIT ?"
             rows = db.execute(asked, (*values, limit + 1)).fetchall()
-        page = rows[:limit]
-        token = f"{page[-1][0]}:{page[-1][1]}" if page and len(rows) > limit else ""
-        return Page(tuple(decode_record(row[2]) for row in page), token)
+        records = tuple(decode_record(row[0]) for row in rows[:limit])
+        return Page(records, token_of(records[-1]) if records and len(rows) > limit else "")
 
     def count(self, where: Filter) -> int:
         condition, values = _condition(where)
@@ -203,13 +208,28 @@ class SqliteStorage:
         _write_tags(db, append.record)
         return True
 
-    def purge(self, now: int) -> int:
-        total, gone = 0, 1
-        while gone:
+    def ended(self, where: Filter, limit: int, after: Past | None = None) -> tuple[Past, ...]:
+        condition, values = _condition(where)
+        place = (after.expires, after.record.workflow_id) if after is not None else (-1, "")
+        with self._file.reading() as db:
+            rows = db.execute(ENDED.format(condition), (*values, *place, limit)).fetchall()
+        return tuple(Past(decode_record(row[0]), Version(*row[1:4]), row[4], row[5] is not None) for row in rows)
+
+    def remove(self, past: Sequence[Past]) -> list[bool]:
+        gone: list[bool] = []
+        while len(gone) < len(past):
             with self._file.transaction(durable=False) as db:
-                gone = _purge_some(db, now)
-            total += gone
+                gone += _remove_some(db, past[len(gone) :])
+        return gone
+
+    def purge(self, now: int) -> int:
+        total, after = 0, None
+        while page := [one for one in self.ended(Filter(), 200, after) if one.expires < now]:
+            total, after = total + sum(self.remove(page)), page[-1]
         return total
+
+    def compact(self) -> int:
+        return self._file.vacuum()
 
     # -------------------------------------------------------------------------------------------- sweeps
 
@@ -285,13 +305,15 @@ def _write_rows(db: Connection, append: Append) -> None:
         _write_inbox(db, append)
 
 
-def _purge_some(db: Connection, now: int) -> int:
-    gone, before = 0, db.total_changes
-    for gone, row in enumerate(db.execute(PURGEABLE, (now,)).fetchall(), 1):
-        for table in OF_INSTANCE:
-            db.execute(f"DELETE FROM {table} WHERE workflow_id = ?", row)
-        if db.total_changes - before >= PURGED_AT_ONCE:
-            return gone
+def _remove_some(db: Connection, past: Sequence[Past]) -> list[bool]:
+    gone, before = [], db.total_changes
+    for one in past:
+        workflow_id = one.record.workflow_id
+        gone.append(db.execute(REMOVE, (workflow_id, *msgspec.structs.astuple(one.version))).rowcount == 1)
+        for table in BESIDES if gone[-1] else ():
+            db.execute(f"DELETE FROM {table} WHERE workflow_id = ?", (workflow_id,))
+        if db.total_changes - before >= REMOVED_AT_ONCE:
+            break
     return gone
 
 
@@ -326,12 +348,3 @@ def _condition(where: Filter) -> tuple[str, list[Any]]:
     )
     used = [(text, values) for text, values in fields if any(values)]
     return " AND ".join(["1", *(text for text, _ in used)]), [value for _, values in used for value in values]
-
-
-def _place(token: str) -> tuple[int, str]:
-    """The start and the id that `find` made *token* of. Raises `StorageError`."""
-    started, _, workflow_id = token.partition(":")
-    try:
-        return int(started), workflow_id
-    except ValueError:
-        raise StorageError(f"{token!r} is no place in a list", "Give the last page's `after`.") from None

@@ -36,9 +36,9 @@ class Step:
     """One command, and all that came of it.
 
     *value* is the answer, or the signal that was received or sent. *attempt* is the current one of a task,
-    *next_at* when that is due; *due* is a timer's instant, *delay* what was asked for. *workflow_id* and
-    *run* are the other instance's. *stopped* is when its cancellation was sent. *late* says that the run
-    ended before the answer came.
+    *next_at* when that is due; *due* is a timer's instant, *delay* what was asked for. *owner* is the service
+    of a task, or the workflow of the other instance, whose *workflow_id* and *run* these are. *stopped* is
+    when its cancellation was sent. *late* says that the run ended before the answer came.
     """
 
     position: str
@@ -56,6 +56,7 @@ class Step:
     next_at: int = 0
     due: int = 0
     delay: int | None = None
+    owner: str = ""
     workflow_id: str = ""
     run: str = ""
     stopped: int = 0

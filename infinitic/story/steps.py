@@ -59,18 +59,18 @@ def _described(issued: AnyIssued, at: int, turn: int) -> Step:
     step = Step(issued.position, KINDS[type(issued)], _label(issued), at, turn)
     match issued:
         case TaskIssued():
-            return evolve(step, arguments=text(issued.arguments), attempt=1)
+            return evolve(step, arguments=text(issued.arguments), attempt=1, owner=issued.service)
         case TimerIssued():
             return evolve(step, due=issued.due, delay=issued.delay)
         case SignalIssued():
-            return evolve(step, value=text(issued.value), workflow_id=issued.workflow_id)
+            return evolve(step, value=text(issued.value), owner=issued.workflow, workflow_id=issued.workflow_id)
         case InlineIssued():
             return evolve(step, value=text(issued.value))
         case ReceiveIssued():
             return step
         case ChildIssued() | CallIssued() | ContinueIssued():
             id, run = getattr(issued, "workflow_id", ""), getattr(issued, "run", "")
-            return evolve(step, arguments=text(issued.arguments), workflow_id=id, run=run)
+            return evolve(step, arguments=text(issued.arguments), owner=issued.workflow, workflow_id=id, run=run)
 
 
 def _label(issued: AnyIssued) -> str:

@@ -216,7 +216,7 @@ class _Teller:
     def story(self, record: StateRecord) -> Story:
         """The story, with what the state record knows besides."""
         started = self.started
-        current = record.run == started.run
+        current = record.run == started.run or not self.turns  # its start may wait in the inbox
         known = current and record.turns == self.turns
         self._reckon(record if known else None)
         ended = self.end is not None
@@ -224,7 +224,7 @@ class _Teller:
         return Story(
             workflow=record.workflow,
             workflow_id=record.workflow_id,
-            run=started.run,
+            run=started.run or record.run,
             status=status,
             methods=tuple(self._method(number, record) for number in range(len(self.methods))),
             reason=record.reason if current and not ended else "",

@@ -11,7 +11,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from infinitic.messages import Delivery, Outgoing
+from msgspec import Struct
+
+from infinitic.messages import Delivery, Message, Outgoing
+
+
+class Traffic(Struct, frozen=True):
+    """How a topic stands: its living *consumers*, and how many messages are *waiting* that none of them has."""
+
+    consumers: int = 0
+    waiting: int = 0
+
+
+class OnTheWay(Struct, frozen=True):
+    """A message that is not acknowledged yet.
+
+    *holder* names the living consumer that has it, or gets it next because it holds the instance; "" when there is
+    none. *runs* says that it is being worked on.
+    """
+
+    topic: str
+    message: Message
+    holder: str = ""
+    runs: bool = False
 
 
 class Consumer(Protocol):
@@ -47,6 +69,15 @@ class Transport(Protocol):
 
     def subscribe(self, topics: Sequence[str], ready: Callable[[], None]) -> Consumer:
         """A consumer of these topics. *ready* is called, from any thread, when there may be something to receive."""
+
+    def traffic(self, topics: Sequence[str]) -> list[Traffic | None]:
+        """How each of these topics of workflows and services stands, for people. None: that is not known here."""
+
+    def on_the_way(self, key: str) -> list[OnTheWay] | None:
+        """The messages of one key to workflows and services, oldest first, for people. None: not known here.
+
+        What cannot be read as a message is left out.
+        """
 
     def sweep(self) -> None:
         """To be called every 0.5 s by each worker: take over what the dead held, and the like."""

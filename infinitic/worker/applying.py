@@ -16,6 +16,7 @@ from infinitic.engine import turns
 from infinitic.engine.arriving import RUN_TIMEOUT, known_runs
 from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
 from infinitic.engine.outputs import Origin, answer_message
+from infinitic.engine.programs import Program
 from infinitic.engine.record import state_record
 from infinitic.engine.slots import TimerSlot
 from infinitic.errors import (
@@ -42,10 +43,11 @@ from infinitic.serialization import error_value
 from infinitic.storages import Storage
 from infinitic.worker.changes import Change
 from infinitic.worker.held import Held
-from infinitic.worker.loading import held_of, origin_of
+from infinitic.worker.loading import failed_turn, held_of, origin_of
 from infinitic.worker.questions import ask, query, watch
 from infinitic.worker.registry import Registry
-from infinitic.worker.suspending import create_suspended, put_by, readable, suspend, waiting
+from infinitic.worker.suspending import create_suspended, put_by, readable, retry_among, suspend, waiting
+from infinitic.worker.work import Work
 
 DEATHS = 3
 """How often work may kill its worker, with nothing beside it, before it is given up."""
@@ -65,25 +67,25 @@ class Applier:
         self._surroundings = surroundings
         self._storage = storage
         self._now = now
+        self.apply, self.retry = turns.apply, turns.retry  # by which turns are made; a worker may watch over them
 
     def change(self, workflow: str, workflow_id: str, held: Held | None, deliveries: Sequence[Delivery]) -> Change:
         """What the *deliveries* for one instance come to; *held* is it where it is in hand already.
 
         A change may settle fewer than all deliveries (its `deliveries` tells): the rest is to be applied again.
         """
-        problem: BaseException | None = None
-        stored: Stored | None = None
-        if held is None:
-            stored = self._storage().load(workflow_id)
-            if stored is not None:
-                program = self._registry.programs.get(stored.workflow)
-                former = partial(self._storage().history, workflow_id)
-                held, problem = held_of(stored, program, self._surroundings, former)
+        stored = self._storage().load(workflow_id) if held is None else None
+        came, problem, retry = deliveries, None, None
+        if stored is not None:
+            program = self._registry.programs.get(stored.workflow)
+            held, problem = self._held(stored, program)
+            came = [*waiting(stored), *deliveries]
+            retry = retry_among(stored, came) if problem is not None and program is not None else None
         change = Change(held.record.workflow if held and held.record else workflow, workflow_id, held)
-        if problem is not None and change.over is None:
+        if problem is not None and retry is None and change.over is None:
             change.problem = str(problem)
-        elif stored is not None and stored.inbox:
-            deliveries = [*waiting(stored), *deliveries]
+        elif stored is not None:
+            deliveries = sorted(came, key=lambda one: one is not retry)
             change.inbox_removed = tuple(item.key for item in stored.inbox)
         if any(one.deaths >= DEATHS for one in deliveries):
             change.problem = f"applying a message killed its worker {DEATHS} times"
@@ -92,14 +94,20 @@ class Applier:
         self._complete(change)
         return change
 
-    def suspended(self, workflow: str, workflow_id: str, deliveries: Sequence[Delivery], problem: str) -> Change:
-        """The change that suspends an instance for *problem*, its *deliveries* in the inbox."""
-        stored = self._storage().load(workflow_id)
-        held = Held(None, stored.version, stored.mark, stored.record) if stored is not None else None
-        change = Change(stored.workflow if stored is not None else workflow, workflow_id, held)
+    def suspended(self, work: Work, problem: str) -> Change:
+        """The change that suspends a work's instance for *problem*, its deliveries in the inbox."""
+        stored, held = self._storage().load(work.workflow_id), None
+        if stored is not None:
+            if work.held is not None and work.held.version == stored.version:
+                stored = msgspec.structs.replace(stored, mark=work.held.mark)  # what it sent is not sent again
+            held, _ = self._held(stored, None)
+        change = Change(stored.workflow if stored is not None else work.workflow, work.workflow_id, held)
         change.problem = problem
-        self._suspend(change, deliveries)
+        self._suspend(change, work.deliveries)
         return change
+
+    def _held(self, stored: Stored, program: Program | None) -> tuple[Held, BaseException | None]:
+        return held_of(stored, program, self._surroundings, partial(self._storage().history, stored.workflow_id))
 
     def _apply_all(self, change: Change, deliveries: Sequence[Delivery]) -> None:
         for index, delivery in enumerate(deliveries):
@@ -148,6 +156,8 @@ class Applier:
         elif change.over is not None:
             error = WorkflowFinished(change.workflow, change.workflow_id, change.over.status)
             self._refused(change, event, "finished", error_value(error))
+        elif isinstance(event, Retried) and change.instance is None and change.status == FAILED:
+            self._take_up_again(change, event)  # with code that cannot follow how it failed
         elif change.instance is None or delivery.message.workflow != change.workflow:
             self._unknown(change, event)
         elif _is_meant(change.instance, delivery.message.run, event):  # else it is an answer for another run
@@ -162,7 +172,7 @@ class Applier:
                 self._begin(change, instance.draft.continued)
 
     def _advance(self, change: Change, instance: Instance, event: AnyEvent) -> None:
-        made = turns.apply(instance, event, self._now())
+        made = self.apply(instance, event, self._now())
         if isinstance(made, Refusal):
             self._refused(change, event, made.status, error_value(made.error))
             return
@@ -178,8 +188,8 @@ class Applier:
         following: Started | None = event
         while following is not None:
             program = self._registry.programs[following.workflow]
-            instance = Instance(program, change.workflow_id, self._surroundings)
-            change.starts = (*change.starts, following.id)
+            before = change.instance.at if change.instance is not None else 0
+            instance = Instance(program, change.workflow_id, self._surroundings, at=before)
             self._advance(change, instance, following)
             following = instance.draft.continued
 
@@ -195,6 +205,8 @@ class Applier:
             self._started_before(change, event)
         elif change.status is None or (event.if_exists == "restart" and _may_restart(change, event)):
             change.runs_ended += [change.held.version.run] if change.held is not None else []
+            change.timers_set.clear()  # of the run before, in this very change
+            change.starts = (*change.starts, event.id)
             self._begin(change, event)
             if event.if_exists != "attach":
                 change.refuse(event.reply_to, event.id, "received", None)
@@ -218,7 +230,7 @@ class Applier:
         if event.id in instance.senders:
             change.refuse(event.reply_to, event.id, "received", None)
         elif instance.status == FAILED and instance.failed_turn >= 0:
-            self._take_up_again(change, instance, event)
+            self._take_up_again(change, event)
         elif instance.ended and "" in instance.calls:
             self._answer_again(change, instance)
             error = WorkflowFinished(change.workflow, change.workflow_id, instance.status)
@@ -227,13 +239,14 @@ class Applier:
             text = f"{change.workflow} {change.workflow_id!r} is {instance.status}; only a failed run can be retried"
             change.refuse(event.reply_to, event.id, "refused", error_value(InfiniticError(text)))
 
-    def _take_up_again(self, change: Change, failed: Instance, event: Retried) -> None:
-        rows = (*self._storage().history(change.workflow_id, failed.run), *change.rows)
-        bodies = [row.body for row in rows if row.run == failed.run]
-        if len(bodies) != failed.turns:
+    def _take_up_again(self, change: Change, event: Retried) -> None:
+        now = change.current
+        rows = (*self._storage().history(change.workflow_id, now.run), *change.rows)
+        bodies = [row.body for row in rows if row.run == now.run]
+        if len(bodies) != now.turns:
             raise Diverged(InfiniticError(f"{change.workflow_id}: its history moved on; to be applied again"))
-        instance = Instance(failed.program, change.workflow_id, self._surroundings)
-        made = turns.retry(instance, bodies, failed.failed_turn, event, self._now())
+        instance = Instance(self._registry.programs[change.workflow], change.workflow_id, self._surroundings)
+        made = self.retry(instance, bodies, failed_turn(bodies), event, self._now())
         instance.senders[event.id] = None
         change.take(instance, made, self._now())
         change.refuse(event.reply_to, event.id, "received", None)
@@ -300,7 +313,8 @@ class Applier:
             change.rest = list(deliveries[cut:])
         else:
             change.problem = ""
-            self._apply_all(change, deliveries)
+            self._apply_all(change, deliveries[:1])
+            change.rest, change.spoilt = list(deliveries[1:]), True  # its inbox goes first, which was not read
 
     def _suspend(self, change: Change, deliveries: Sequence[Delivery]) -> None:
         """Put what cannot be applied into the inbox; questions are answered with the reason."""
@@ -318,6 +332,8 @@ class Applier:
         offered = any(one.message.kind == "offer" for one in deliveries)
         if change.inbox_added or offered:  # a question alone suspends nobody
             suspend(change, program.fingerprint if program is not None else "", self._now())
+        else:
+            change.problem = ""
 
     def _put_by(self, change: Change, delivery: Delivery) -> None:
         message = delivery.message
@@ -329,6 +345,8 @@ class Applier:
             event = readable(delivery)
             if isinstance(event, Started) and change.status is not None:
                 self._start(change, event)  # of what exists already: that needs no code
+            elif event is not None and message.workflow != change.workflow:
+                self._unknown(change, event)  # nor does this
             else:
                 put_by(change, delivery, event)
 

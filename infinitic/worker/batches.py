@@ -65,7 +65,8 @@ class Conductor:
         self.cache = Cache(cache_instances, cache_bytes)
         self.timers = Timers()
         self.router = Router()
-        self.skew = 0  # the storage's clock minus ours
+        # the storage's clock minus ours: known before the first turn, lest its timers fire early
+        self.skew = backend.storage.now() - clock() if registry.programs else 0
         self.applier = Applier(registry, surroundings, lambda: backend.storage, self.now)
         self.workflow_bell, self.service_bell, self.control_bell = Bell(ready), Bell(ready), Bell(ready)
         workflows = (*registry.programs, ROUTER) if registry.programs else ()
@@ -78,10 +79,10 @@ class Conductor:
         self.steps: list[Step] = []  # to be committed beside the changes
         self.lock = threading.Lock()  # around who applies what
         self.applying: Work | None = None
-        self.since = 0
-        self.term = 0  # which thread may step
+        self.since = self.term = 0  # since when it is applied, and which thread may step
         self.stuck: dict[str, Work] = {}
         self.moved: set[str] = set()  # instances whose mark is behind
+        self.unkept: list[tuple[str, Held]] = []  # those that are not held, and whose outputs are sent
         self.left: list[str] = []  # instances that are not held any more
 
     def now(self) -> int:
@@ -105,6 +106,8 @@ class Conductor:
         for one in late:
             self._unstick(one)
         try:
+            if self.done:
+                self._commit()  # what hung, before more of the same instance is loaded
             more = self._receive()
             self._group()
             trouble = self._apply(term)
@@ -219,13 +222,13 @@ class Conductor:
             blame = ours if isinstance(error, Exception) else "its code raised what is no Exception"
             problem = f"{type(error).__name__}: {error} ({blame})"
             try:
-                work.change = self.applier.suspended(work.workflow, work.workflow_id, work.deliveries, problem)
+                work.change = self.applier.suspended(work, problem)
             except StorageError as trouble:
                 work.trouble = trouble
 
     def _change(self, work: Work) -> Change:
-        held = self.cache.get(work.workflow_id)
-        change = self.applier.change(work.workflow, work.workflow_id, held, work.deliveries)
+        work.held = self.cache.get(work.workflow_id)
+        change = self.applier.change(work.workflow, work.workflow_id, work.held, work.deliveries)
         if not change.redo:
             return change
         change.discard()
@@ -271,7 +274,7 @@ class Conductor:
     def give_up(self, work: Work, problem: str) -> None:
         """Suspend an instance whose code does not come back. Raises `StorageError`: then again."""
         if self.stuck.get(work.workflow_id) is work:
-            change = self.applier.suspended(work.workflow, work.workflow_id, work.deliveries, problem)
+            change = self.applier.suspended(work, problem)
             del self.stuck[work.workflow_id]
             self.done.append(change)
 
@@ -283,17 +286,16 @@ class Conductor:
             return
         count = len(steps)
         for change in changes:
+            change.outputs += dead_letters(change)
             steps.append(change.step(self.backend.marks, self.token, self.retention, self.workflows))
-            steps += dead_letters(change)
         committed = self.backend.commit(steps, self.services, self.tasks.capacity())
         self.done, self.steps = [], []
         won = iter(committed.won[count:])
         for change in changes:
             self._won(change) if next(won) else self._lost(change)
-            for _ in change.dead:
-                next(won)
         if committed.adopted:
             self.tasks.submit(committed.adopted)
+        self._mark_sent()
         self._evict()
         self._let_go()
 
@@ -313,21 +315,20 @@ class Conductor:
             self.left.append(change.workflow_id)
             return
         report(change)
-        if change.instance is None and self.backend.marks and change.held is not None:
-            self._mark_sent(change, change.held)
+        held = change.held or Held(change.instance, change.version, Mark(change.version.run, 0), None)
+        held.version, held.record = change.version, change.record or held.record
+        moved = move_mark(held, change, self.backend.marks)
         if change.instance is None or change.spoilt:
+            self.unkept += [(change.workflow_id, held)] if moved else []
             self.cache.drop(change.workflow_id)
             change.discard()
             self.left.append(change.workflow_id)
             return
-        held = change.held or Held(change.instance, change.version, Mark(change.version.run, 0), None)
         held.weight = (held.weight if held.instance is change.instance else 0) + change.weight
         held.instance = change.instance
-        held.version = change.version
-        held.record = change.record or held.record
         held.watchers = change.watchers
         held.unsent = ()
-        if move_mark(held, change, self.backend.marks):
+        if moved:
             self.moved.add(change.workflow_id)
         self.cache.put(change.workflow_id, held)
         for row in (*held.timers, *change.timers_set.values()):
@@ -335,12 +336,10 @@ class Conductor:
                 self.timers.add(row)  # later ones come back by the sweep
         held.timers = ()
 
-    def _mark_sent(self, change: Change, held: Held) -> None:
-        """The outputs of an instance that is not kept are sent: the mark says so at once, lest they go again."""
-        assert change.version is not None
-        held.version, held.record = change.version, change.record or held.record
-        held.mark = Mark(change.version.run, change.version.turns)
-        list(write_marks(self.backend.storage, [(change.workflow_id, held)], self.token, self.retention))
+    def _mark_sent(self) -> None:
+        """The outputs of instances that are not kept are sent: their marks say so at once, lest they go again."""
+        list(write_marks(self.backend.storage, self.unkept, self.token, self.retention))
+        self.unkept.clear()
 
     def _lost(self, change: Change) -> None:
         """Somebody else moved the instance: load it afresh, and apply the messages again. Timers' rows remain."""

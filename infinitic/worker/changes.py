@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from infinitic.backends import Step
 from infinitic.engine.instance import Instance, LogLine
-from infinitic.engine.outputs import outputs, replies, reply_message
+from infinitic.engine.outputs import outputs
 from infinitic.engine.turns import close
 from infinitic.events import ErrorValue, TimerFired
 from infinitic.history import Answer, Turn, encode_turn
-from infinitic.messages import Delivery, Outgoing, Reply
+from infinitic.messages import Delivery, Outgoing, Reply, reply_message
 from infinitic.records import FAILED, OPEN, Append, InboxItem, Mark, StateRecord, TimerRow, TurnRow, Version
 from infinitic.transports import Consumer
 from infinitic.worker.held import Held
 from infinitic.worker.loading import asked_of, origin_of
+from infinitic.worker.replies import replies
 
 HELD_AHEAD = 60_000_000
 """Timers due within this time are born claimed by the worker that holds them, in microseconds."""
@@ -105,6 +106,14 @@ class Change:
         return held.record.status if held is not None and held.record is not None and held.version.turns else None
 
     @property
+    def current(self) -> Version:
+        """The run that there is by now, and how many turns it has; there must be one."""
+        if self.instance is not None:
+            return Version(self.instance.run, self.instance.turns)
+        assert self.held is not None
+        return self.held.version
+
+    @property
     def expected(self) -> Version | None:
         """What the storage must still hold."""
         return self.held.version if self.held is not None else None
@@ -118,7 +127,7 @@ class Change:
         self.instance = instance
         self.rows.append(TurnRow(instance.run, number, encode_turn(turn)))
         self.outputs += outputs(origin, turn, lambda position: asked_of(instance, position))
-        self.hints += replies(origin, turn)
+        self.hints += replies(self.workflow_id, instance.run, instance.generation, turn)
         self.logs += draft.logs
         self.unawaited += draft.unawaited
         if isinstance(turn.event, TimerFired):
@@ -158,23 +167,22 @@ class Change:
                 continue
             self.watchers.discard((client, call_id))
             if (client, call_id) not in told:
-                reply = Reply(self.workflow_id, call.status, call_id, instance.run, call.value, call.error)
+                run, retries = instance.run, instance.generation
+                reply = Reply(self.workflow_id, call.status, call_id, run, call.value, call.error, retries)
                 self.hints.append(reply_message(client, reply))
 
     def refuse(self, client: str, call_id: str, status: str, error: ErrorValue | None) -> None:
-        """Tell a client, if one waits, that nothing came of its message."""
+        """Tell a client, if one waits, that its message was received, or that nothing came of it."""
         if client:
-            self.hints.append(reply_message(client, Reply(self.workflow_id, status, call_id, error=error)))
+            run, retries = (self.instance.run, self.instance.generation) if self.instance is not None else ("", 0)
+            reply = Reply(self.workflow_id, status, call_id, run, error=error, retries=retries)
+            self.hints.append(reply_message(client, reply))
 
     def append(self, marks: bool, token: str, retention: int) -> Append | None:
         """What is to be written; None when there is no instance and none comes to be."""
         if self.version is None:
             return None
-        mark = (
-            self.held.mark
-            if marks and self.held is not None
-            else Mark(self.version.run, 0 if marks else self.version.turns)
-        )
+        mark = self._mark(self.version) if marks else Mark(self.version.run, self.version.turns)
         confirmed = self._confirmed(mark) if marks else [(run, position) for _, run, position in self.fired]
         held = self.held.record if self.held is not None else None
         expires = expiry(self.record or held, retention)
@@ -194,6 +202,12 @@ class Change:
             inbox_removed=self.inbox_removed,
             expires=expires,
         )
+
+    def _mark(self, version: Version) -> Mark:
+        """Up to where outputs are known to be sent: of a new instance nothing is, from its first run on."""
+        if self.held is not None:
+            return self.held.mark
+        return Mark(self.rows[0].run if self.rows else version.run, 0)
 
     def _confirmed(self, mark: Mark) -> list[tuple[str, str]]:
         """The fired timers whose turn's outputs are known to be sent: only now do their rows go."""

@@ -1,6 +1,7 @@
-"""Calls whose result is dropped: found in the source of a workflow when it is registered.
+"""Slips that a workflow's source shows when it is registered: calls whose result is dropped, updates that are lost.
 
-`charge(card, 5)` on a line of its own describes a call and does nothing; `yield from` was forgotten.
+`charge(card, 5)` on a line of its own describes a call and does nothing; `yield from` was forgotten. And
+`self.points += yield from …` reads `self.points` before it waits: what other methods add meanwhile is lost.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ INERT_METHODS = (Channel.receive, Mailbox.receive, Sender.send)
 
 
 def dropped_calls(program: Program) -> list[str]:
-    """One line for each: "file:line: `source` does nothing: write `yield from …`". Empty when all is well."""
+    """One line for each slip: "file:line: `source` does nothing: write `yield from …`". Empty when all is well."""
     holder = program.definition if isinstance(program.definition, type) else None
     return [line for definition in program.members.values() for line in _in_function(definition.fn, holder)]
 
@@ -36,16 +37,53 @@ def _in_function(fn: Any, holder: type | None) -> Iterator[str]:
     except (OSError, TypeError, SyntaxError):
         return  # no source: nothing can be told
     names = {**getattr(fn, "__globals__", {}), **_closure(fn)}
+    own = next(iter(inspect.signature(fn).parameters)) if holder is not None else ""
     if holder is not None:
-        names[next(iter(inspect.signature(fn).parameters))] = Self(holder)
+        names[own] = Self(holder)
     word = "await" if inspect.iscoroutinefunction(fn) else "yield from"
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
-            continue
-        if _does_nothing(_resolved(node.value.func, names)):
-            source = ast.unparse(node.value)
-            where = f"{inspect.getsourcefile(fn)}:{start + node.lineno - 1}"
-            yield f"{where}: `{source}` does nothing: write `{word} {source}`, or dispatch({source})"
+        slip = _dropped(node, names, word) or _lost(node, own)
+        if slip:
+            yield f"{inspect.getsourcefile(fn)}:{start + getattr(node, 'lineno', 1) - 1}: {slip}"
+
+
+def _dropped(node: ast.AST, names: dict[str, Any], word: str) -> str:
+    """What to say of a call on a line of its own that does nothing."""
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
+        return ""
+    if not _does_nothing(_resolved(node.value.func, names)):
+        return ""
+    source = ast.unparse(node.value)
+    return f"`{source}` does nothing: write `{word} {source}`, or dispatch({source})"
+
+
+def _lost(node: ast.AST, own: str) -> str:
+    """What to say of an update of the instance's state (*own* is its name there) that waits after it has read it."""
+    match node:
+        case ast.AugAssign(target=target, value=value):
+            reads = True
+        case ast.Assign(targets=[target], value=ast.BinOp(left=left, right=value)):
+            reads = any(ast.unparse(one) == ast.unparse(target) for one in ast.walk(left) if isinstance(one, ast.expr))
+        case _:
+            return ""
+    if not (reads and _root(target) == own and isinstance(target, ast.Attribute | ast.Subscript) and _waits(value)):
+        return ""
+    read = ast.unparse(target)
+    waits = ast.unparse(value)
+    waits = waits[1:-1] if isinstance(value, ast.Yield | ast.YieldFrom) else waits  # without its parentheses
+    first = f"Wait first: `more = {waits}`, then go on with `more`"
+    return f"`{ast.unparse(node)}` reads {read} before it waits, and what others change meanwhile is lost. {first}"
+
+
+def _root(node: ast.expr) -> str:
+    """The name that attributes and items begin with, as in `self` of `self.points["x"]`."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _waits(value: ast.expr) -> bool:
+    return any(isinstance(one, ast.Yield | ast.YieldFrom | ast.Await) for one in ast.walk(value))
 
 
 class Self:

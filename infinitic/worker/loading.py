@@ -12,7 +12,7 @@ from infinitic.errors import Bug, InfiniticError
 from infinitic.events import AttemptFailed, Started
 from infinitic.history import Turn, decode_turn
 from infinitic.messages import Outgoing
-from infinitic.records import SUSPENDED, Stored, TurnRow
+from infinitic.records import FAILED, SUSPENDED, Stored, TurnRow
 from infinitic.worker.held import Held
 
 
@@ -42,6 +42,12 @@ def held_of(
     held.instance = instance
     held.weight = sum(len(row.body) for row in stored.turns)
     return held, None
+
+
+def failed_turn(bodies: Sequence[bytes]) -> int:
+    """The number of the turn that failed a run: of those that did, for it may have been retried before, the last."""
+    ends = ((number, turn) for number, turn in enumerate(map(decode_turn, bodies)) if turn.end is not None)
+    return max(number for number, turn in ends if turn.end is not None and turn.end.status == FAILED)
 
 
 def unsent_outputs(stored: Stored, history: Callable[[str], Sequence[TurnRow]]) -> Iterable[Outgoing]:

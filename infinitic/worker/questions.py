@@ -7,9 +7,8 @@ from msgspec import Raw
 
 from infinitic.engine import turns
 from infinitic.engine.instance import Instance
-from infinitic.engine.outputs import reply_message
 from infinitic.errors import DecodeError, InfiniticError, UnknownWorkflow, WorkflowFinished
-from infinitic.messages import Ask, Delivery, Message, Query, Reply
+from infinitic.messages import Ask, Delivery, Message, Query, Reply, reply_message
 from infinitic.records import CallRecord, StateRecord
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
@@ -22,10 +21,11 @@ WATCHERS = 1_000
 def query(change: Change, delivery: Delivery) -> None:
     """Answer a query from the state that the instance has now."""
     message, instance = delivery.message, change.instance
-    if change.problem:
+    is_meant = message.workflow == change.workflow
+    if change.problem and is_meant:
         text = f"{change.workflow} {change.workflow_id!r} is suspended: {change.problem}"
         told = Reply(change.workflow_id, "failed", message.id, error=error_value(InfiniticError(text)))
-    elif instance is None or message.workflow != change.workflow:
+    elif instance is None or not is_meant:
         error = error_value(UnknownWorkflow(message.workflow, change.workflow_id))
         told = Reply(change.workflow_id, "unknown", message.id, error=error)
     else:
@@ -93,17 +93,18 @@ def watch(change: Change, client: str, call_id: str) -> None:
         record = change.held.record if change.held is not None else change.record
         told = told_by(record, change.workflow_id, call_id)
     else:
-        told = _told(instance.calls.get(call_id), change.workflow_id, instance.run)
+        call = instance.calls.get(call_id)
+        told = _told(call, change.workflow_id, instance.run, instance.generation)
     if told is not None:
         change.hints.append(reply_message(client, told))
     elif len(change.watchers) < WATCHERS:
         change.watchers.add((client, call_id))
 
 
-def _told(call: CallRecord | None, workflow_id: str, run: str) -> Reply | None:
+def _told(call: CallRecord | None, workflow_id: str, run: str, retries: int) -> Reply | None:
     if call is None:
         return None
-    return Reply(workflow_id, call.status, call.call_id, run, call.value, call.error)
+    return Reply(workflow_id, call.status, call.call_id, run, call.value, call.error, retries)
 
 
 def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply | None:
@@ -112,4 +113,4 @@ def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply
         error = error_value(UnknownWorkflow("", workflow_id))
         return Reply(workflow_id, "unknown", call_id, error=error)
     call = next((one for one in record.calls if one.call_id == call_id), None)
-    return _told(call, workflow_id, record.run)
+    return _told(call, workflow_id, record.run, record.retries)

@@ -21,6 +21,7 @@ from dsl.services import Service, Task
 from dsl.workflows import Workflow, WorkflowFunction
 from infinitic.engine.programs import Program
 from infinitic.errors import RegistrationError
+from infinitic.messages import FORMAT
 from infinitic.serialization import Serializer, Signature
 
 SETTING_UP = frozenset({"RESUME", "RETURN_GENERATOR", "POP_TOP", "NOP", "COPY_FREE_VARS", "MAKE_CELL", "CACHE"})
@@ -238,7 +239,10 @@ def _check_fit(service: type, task: Task[..., Any, Any]) -> None:
 
 
 def fingerprint(workflow: Any) -> str:
-    """A SHA-256 over the workflow's name, version and the source of its module, as far as that can be read."""
+    """A SHA-256 over the workflow's name, version and the source of its module, as far as that can be read.
+
+    Over the format too: what came from a newer release is offered to that release, though the code is the same.
+    """
     holder = workflow if isinstance(workflow, type) else workflow.fn
     name = workflow.fn.__name__ if not isinstance(workflow, type) else workflow.__name__
     name = getattr(workflow, "workflow_name", name)
@@ -248,7 +252,7 @@ def fingerprint(workflow: Any) -> str:
     except (OSError, TypeError):
         source = _compiled(holder)
     version = getattr(workflow, "version", 1)
-    return hashlib.sha256(f"{name}\n{version}\n{source}".encode()).hexdigest()
+    return hashlib.sha256(f"{FORMAT}\n{name}\n{version}\n{source}".encode()).hexdigest()
 
 
 def _compiled(holder: Any) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from infinitic.backends import Step
 from infinitic.messages import Outgoing
-from infinitic.topics import dead_topic
+from infinitic.topics import dead_topic, workflow_topic
 from infinitic.worker.changes import Change
 
 log = logging.getLogger("infinitic.worker")
@@ -40,10 +39,12 @@ def report(change: Change) -> None:
         log.error("%s %s is suspended: %s", change.workflow, change.workflow_id, change.problem)
 
 
-def dead_letters(change: Change) -> Iterator[Step]:
+def dead_letters(change: Change) -> Iterator[Outgoing]:
     """What keeps the messages that nobody can use, each with the reason."""
     for delivery, reason in change.dead:
-        topic, message = dead_topic(delivery.topic), delivery.message
-        log.warning("%s %s: %s; moved to %s", delivery.topic, message.id, reason, topic)
+        message = delivery.message
+        came = delivery.topic or workflow_topic(message.workflow)  # out of the inbox
+        topic = dead_topic(came)
+        log.warning("%s %s: %s; moved to %s", came, message.id, reason, topic)
         dead = replace(message, headers={**message.headers, "reason": reason})
-        yield Step(outputs=(Outgoing(topic, message.workflow_id, dead),))
+        yield Outgoing(topic, message.workflow_id, dead)

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 
 from infinitic.backends import Backend, Step
 from infinitic.clock import SECOND
-from infinitic.engine.outputs import reply_message
 from infinitic.errors import UnknownWorkflow
-from infinitic.messages import Delivery, Outgoing, Reply
+from infinitic.messages import Delivery, Outgoing, Reply, reply_message
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
 from infinitic.topics import dead_topic, workflow_topic

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import linecache
 import logging
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType, TracebackType
@@ -21,7 +19,7 @@ from dsl.services import Service, Task
 from dsl.timers import Duration
 from dsl.workflows import Workflow, WorkflowFunction
 from infinitic.backends.urls import open_backend
-from infinitic.clock import SECOND, Clock, system_clock
+from infinitic.clock import SECOND, Clock, steady, system_clock
 from infinitic.config import load_config
 from infinitic.engine.instance import Surroundings
 from infinitic.errors import RegistrationError
@@ -31,7 +29,9 @@ from infinitic.worker.dropped import dropped_calls
 from infinitic.worker.executor import Executor
 from infinitic.worker.loops import Loops
 from infinitic.worker.registry import Registry
+from infinitic.worker.source import source_line
 from infinitic.worker.tasks import TaskStep
+from infinitic.worker.watching import MARK, Mode, checked_mode, watch_over
 
 TOMBSTONE = 3600
 """How much longer than the retention an ended instance is kept, in seconds, so that a late repeat is recognised."""
@@ -45,7 +45,9 @@ class Worker:
     The URL, or the pair of *transport* and *storage*, is as for `Client`; what is not given the configuration decides.
     *concurrency* is how many tasks run at once (default 16). *retry* and *timeout* (of an attempt, in seconds or a
     timedelta) go before what the tasks themselves declare. *retention* is how long ended instances are kept, in
-    seconds (default 7 days). *codecs* are payload codecs such as `PickleCodec`.
+    seconds (default 7 days). *codecs* are payload codecs such as `PickleCodec`. *watch* is for development and tests:
+    "warn" logs with file and line what workflow code does that it must not do (I/O, clocks, chance), "error" suspends
+    the instance instead.
 
     Raises `RegistrationError` for what cannot be served, `ConfigurationError` for a URL that cannot be used; entering
     or running it raises `StorageError` or `TransportError`.
@@ -65,6 +67,7 @@ class Worker:
         retention: float | None = None,
         cache_instances: int | None = None,
         codecs: Sequence[Codec] = (),
+        watch: Mode = "off",
         name: str | None = None,
         clock: Clock = system_clock,
         loops: Callable[[], Loops] = Loops,
@@ -77,8 +80,8 @@ class Worker:
             retention=retention,
             cache_instances=cache_instances,
         )
-        self._codec = Serializer(codecs)
-        self._clock = clock
+        self._codec, self._clock = Serializer(codecs), clock
+        self._watch = checked_mode(watch)
         self._make_loops = loops
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         limit = as_timeout(timeout, "Worker(timeout=)")
@@ -88,6 +91,7 @@ class Worker:
         for program in self.registry.programs.values():
             for line in dropped_calls(program):
                 log.warning("%s", line)
+            program.fingerprint += MARK if watch == "error" else ""
         self._loops: Loops | None = None
 
     # --- life ---
@@ -101,17 +105,20 @@ class Worker:
         try:
             step = TaskStep(self.registry, self._codec, self._clock, self.name)
             executor = Executor(step, self._config.concurrency, loops.finished)
+            surroundings = Surroundings(self._codec, source_line, _run_inline)
             conductor = Conductor(
                 backend,
                 self.registry,
-                Surroundings(self._codec, _source, _run_inline),
+                surroundings,
                 executor,
-                clock=self._clock,
+                clock=steady(self._clock),
                 retention=round((self._config.retention + TOMBSTONE) * SECOND),
                 cache_instances=self._config.cache_instances,
                 cache_bytes=self._config.cache_bytes,
                 ready=loops.ready,
             )
+            if self._watch != "off":
+                watch_over(conductor.applier, self._watch, surroundings, backend.storage)
         except BaseException:
             backend.close()
             raise
@@ -138,22 +145,30 @@ class Worker:
 
         Must be called on the main thread.
         """
-        asked = threading.Event()
+        asked = False
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if asked.is_set():
+            nonlocal asked
+            if asked:
                 os._exit(130)
-            asked.set()
+            asked = True
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        # a signal that another thread gets, or that comes just before a wait, ends no wait; but it is in the pipe
+        told_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:
             with self:
-                while not asked.wait(3600):
-                    pass
+                while not asked:
+                    os.read(reader, 1)
                 log.info("stopping: waiting for the tasks that run; once more to stop at once")
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(told_before)
+            os.close(reader)
+            os.close(writer)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -162,10 +177,6 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _source(file: str, line: int) -> str:
-    return linecache.getline(file, line).strip()
 
 
 def _run_inline(command: Inline[Any]) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from infinitic.events import AnyEvent, CancelRequested, SignalReceived, Started, TimerFired
-from infinitic.messages import Delivery, decode_message, encode_message, event_of
-from infinitic.records import OPEN, SUSPENDED, InboxItem, StateRecord, Stored, Version
+from infinitic.events import AnyEvent, CancelRequested, Retried, SignalReceived, Started, TimerFired
+from infinitic.history import decode_turn
+from infinitic.messages import AGAIN, Delivery, decode_message, encode_message, event_of
+from infinitic.records import FAILED, OPEN, SUSPENDED, InboxItem, StateRecord, Stored, Version
 from infinitic.worker.changes import Change
 
 
@@ -23,6 +24,22 @@ def readable(delivery: Delivery) -> AnyEvent | None:
         return event_of(delivery)
     except msgspec.DecodeError:
         return None
+
+
+def retry_among(stored: Stored, deliveries: Sequence[Delivery]) -> Delivery | None:
+    """The first new retry of a failed run: mended code, which cannot follow how that failed, may take it up by this."""
+    if stored.record.status != FAILED:
+        return None
+    events = [decode_turn(row.body).event for row in stored.turns]
+    known = {event.id for event in events if isinstance(event, Retried)}
+    first = events[0].first if isinstance(events[0], Started) else ""
+    for delivery in deliveries:
+        message = delivery.message
+        event = readable(delivery) if message.kind == "event" and message.workflow == stored.workflow else None
+        is_meant = message.run in ("", stored.version.run, first) and AGAIN not in message.headers
+        if isinstance(event, Retried) and is_meant and event.id not in known:
+            return delivery
+    return None
 
 
 def create_suspended(change: Change, deliveries: Sequence[Delivery], now: int) -> bool:

@@ -68,12 +68,14 @@ class Attempt:
 class TaskStep:
     """Turns task messages into attempts, and their ends into answers."""
 
-    def __init__(self, registry: Registry, codec: Serializer, clock: Clock, worker: str) -> None:
+    def __init__(
+        self, registry: Registry, codec: Serializer, clock: Clock, worker: str, chance: random.Random | None = None
+    ) -> None:
         self._registry = registry
         self._codec = codec
         self._clock = clock
         self._worker = worker
-        self._chance = random.Random()
+        self._chance = chance or random.Random()
 
     def attempt(self, delivery: Delivery) -> Attempt | Outgoing:
         """The attempt that *delivery* asks for; or its answer at once, where there is nothing to run."""

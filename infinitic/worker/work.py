@@ -9,6 +9,7 @@ from attrs import frozen
 
 from infinitic.messages import Delivery, Outgoing
 from infinitic.worker.changes import Change
+from infinitic.worker.held import Held
 
 
 @frozen
@@ -31,11 +32,12 @@ class Tasks(Protocol):
 class Work:
     """One instance's share of a batch."""
 
-    __slots__ = ("back", "change", "deliveries", "thread", "trouble", "workflow", "workflow_id")
+    __slots__ = ("back", "change", "deliveries", "held", "thread", "trouble", "workflow", "workflow_id")
 
     def __init__(self, workflow: str, workflow_id: str) -> None:
         self.workflow, self.workflow_id = workflow, workflow_id
         self.deliveries: list[Delivery] = []
+        self.held: Held | None = None  # the instance, as far as it was in hand
         self.change: Change | None = None
         self.trouble: Exception | None = None  # with the backend, while this was applied
         self.thread = 0  # that applies it

@@ -1,13 +1,15 @@
-"""The booking, on both backends that need no server: paid for, refused, too late, cancelled."""
+"""The booking: paid for, refused, cancelled, with a real worker; and what takes time on a stage whose clock jumps."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from infinitic import Client, TaskFailed, Worker, WorkflowCancelled, WorkflowFailed
-from samples.booking.contract import FullyBooked, Reservation
+from infinitic.testing import Stage
+from samples.booking.contract import Cars, Flights, FullyBooked, Reservation
 from samples.booking.services import GrandHotels, NorthFlights, RedCars
 from samples.booking.workflow import Trip, booking, paid
 
@@ -83,13 +85,27 @@ def test_when_the_hotel_is_full_car_and_flight_are_given_back(agency: Open) -> N
     assert us.reserved == set()
 
 
-def test_a_trip_that_nobody_pays_for_is_given_back(agency: Open) -> None:
-    us = agency(GrandHotels())
+def test_a_trip_that_nobody_pays_for_is_given_back() -> None:
+    companies = RedCars(), NorthFlights(), GrandHotels()
+    with Stage(workflows=[booking], services=companies) as stage:
+        began = stage.now
+        with pytest.raises(WorkflowFailed, match="TimeoutError"):
+            stage.client.run(booking("Oslo"))
 
-    with pytest.raises(WorkflowFailed, match="TimeoutError"):
-        us.client.run(booking("Oslo", pay_within=0.01), timeout=10)
+        assert stage.now - began == timedelta(minutes=15)
+    assert [one.ledger.reserved for one in companies] == [{}, {}, {}]
 
-    assert us.reserved == set()
+
+def test_a_company_that_is_down_is_asked_again_before_all_is_given_back() -> None:
+    companies = RedCars(), NorthFlights(), GrandHotels()
+    with Stage(workflows=[booking], services=companies) as stage:
+        stage.script(Flights.book, ConnectionError("the airline is down"))
+        with pytest.raises(WorkflowFailed, match="the airline is down"):
+            stage.client.run(booking("Oslo"))
+
+        assert len(stage.attempts(Flights.book)) == 5
+        assert len(stage.attempts(Cars.cancel)) == 1
+    assert [one.ledger.reserved for one in companies] == [{}, {}, {}]
 
 
 def test_a_trip_that_is_cancelled_is_given_back_even_when_the_hotel_answers_late(agency: Open) -> None:

@@ -1,5 +1,6 @@
 """Words: lengths, instants, values and calls as people read them."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -59,6 +60,11 @@ def test_the_frames_of_this_library_are_left_out():
     mine, also = Frame("/srv/trips.py", 2, "book"), Frame("/opt/site-packages/httpx/_client.py", 3, "send")
 
     assert words.own_frames((ours, mine, also)) == (mine, also)
+
+
+def test_a_reason_is_told_without_the_id_and_with_paths_as_seen_from_here():
+    assert words.reason(f"wf-1: but {os.getcwd()}/trips.py:12 asks", "wf-1") == "but trips.py:12 asks"
+    assert words.reason("but /srv/trips.py:12 asks", "wf-1") == "but /srv/trips.py:12 asks"
 
 
 def test_what_an_instance_waits_for_is_one_line():

@@ -9,9 +9,9 @@ from attrs import frozen
 
 from dsl import Channel, Flow, Service, Workflow, method, query, sleep, task, workflow
 from infinitic import messages
-from infinitic.engine.outputs import ROUTER, reply_message
+from infinitic.engine.outputs import ROUTER
 from infinitic.events import ErrorValue, Event
-from infinitic.messages import Delivery, Message, Reply, event_of
+from infinitic.messages import Delivery, Message, Reply, event_of, reply_message
 from infinitic.records import Append, Mark, StateRecord, TurnRow, Version
 from infinitic.serialization import encode, error_value
 from infinitic.topics import workflow_topic

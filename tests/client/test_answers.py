@@ -168,13 +168,13 @@ def test_a_timeout_says_what_is_waited_for():
     waits = (
         Wait("m0.1", "task", "Hotels.book", attempt=3, next_at=NOON, error=refused),
         Wait("m0.2", "receive", "confirmed"),
-        Wait("m0.3", "timer", "sleep(5 s)", next_at=NOON),
+        Wait("m0.3", "timer", "timer", next_at=NOON),
     )
 
     assert said(record(waits=waits, waiting=5)) == (
         "trip 'trip-42' has not ended within 60 s, and goes on; it waits for "
         "task Hotels.book (attempt 3, due 2027-01-15T08:00:00+00:00, last error ConnectionError: refused), "
-        "receive confirmed, timer sleep(5 s) (due 2027-01-15T08:00:00+00:00) and 2 more"
+        "receive confirmed, a timer (due 2027-01-15T08:00:00+00:00) and 2 more"
     )
 
 

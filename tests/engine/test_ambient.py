@@ -1,5 +1,7 @@
 """The ambient context: time, chance, ids, logs; what code may know of its instance."""
 
+import gc
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -129,3 +131,42 @@ def test_what_one_instance_dispatched_is_not_cancelled_from_outside():
 
     with pytest.raises(OutsideWorkflow):
         kept[0].cancel()
+
+
+class Cycle:
+    """Keeps a suspended generator alive until garbage is collected."""
+
+    def __init__(self, generator):
+        self.itself, self.generator = self, generator
+        next(generator)
+
+
+def test_what_another_instance_dropped_is_not_cleaned_up_as_this_one():
+    def dropped():
+        try:
+            yield
+        finally:
+            with suppress(OutsideWorkflow):
+                dispatch(step("not mine"))
+
+    def flow():
+        assert not gc.isenabled()
+        Cycle(dropped())
+        kept = [[] for _ in range(gc.get_threshold()[0] * 2)]  # enough to have garbage collected
+        yield from step("mine")
+        return len(kept) > 0
+
+    run = drive(flow)
+
+    assert run.positions == ["m0.0"]
+    assert gc.isenabled()
+
+
+def test_a_process_that_collects_no_garbage_collects_none_afterwards_either():
+    gc.disable()
+    try:
+        drive(lambda: (yield from step("a")))
+
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

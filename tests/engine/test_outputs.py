@@ -12,8 +12,6 @@ from infinitic.engine.outputs import (
     Origin,
     answer_message,
     outputs,
-    replies,
-    reply_message,
 )
 from infinitic.events import (
     Answered,
@@ -26,7 +24,7 @@ from infinitic.events import (
 )
 from infinitic.history import Answer, Cancellation, NextAttempt, RetryChild, Turn, decode_turn
 from infinitic.ids import derived_id, derived_run, task_id
-from infinitic.messages import Delivery, Reply, TaskRequest, event_of
+from infinitic.messages import Delivery, TaskRequest, event_of
 from tests.engine.driver import RUN, SECOND, Driver, drive
 from tests.engine.given import Hotels, Loyalty, amounts, child, confirmed, count, step
 
@@ -210,22 +208,13 @@ def test_a_cancelled_timer_sends_nothing():
     assert outputs(ORIGIN, Turn(event=run.start, at=1, sends=(Cancellation("m0.0"),)), run.asked) == []
 
 
-def test_a_waiting_workflow_is_answered_and_a_waiting_client_by_a_hint():
+def test_a_waiting_workflow_is_answered():
     run = drive(lambda: (yield from step("a")), caller=CALLER, reply_to="client-1")
     run.complete("m0.0", 5)
 
     (answer,) = run.outputs
     assert (answer.topic, answer.key, answer.message.run) == ("workflow:trip", "t-1", RUN)
     assert event(answer) == Answered(f"{RUN}/m0.0", "m0.0", "completed", Raw(b"5"), None, "flow", "wf")
-    (reply,) = replies(Origin("flow", "wf", RUN), run.turns[-1])
-    assert (reply.topic, reply.key, reply.hint, reply.message.id) == (
-        "client:client-1",
-        "client-1",
-        True,
-        RUN,
-    )
-    told = msgspec.json.decode(reply.message.payload, type=Reply)
-    assert told == Reply("wf", "completed", "", RUN, Raw(b"5"))
 
 
 def test_an_answer_without_a_caller_sends_nothing():
@@ -233,12 +222,7 @@ def test_an_answer_without_a_caller_sends_nothing():
     run.call("c1", "redeem", points=1)
 
     assert run.outputs == []
-    (reply,) = replies(Origin("Loyalty", "wf", RUN), run.turns[-1])
-    assert reply.message.id == "c1"
 
 
-def test_messages_for_others_to_use():
-    told = Reply("wf", "unknown", "c1")
-
-    assert reply_message("client-1", told).message.id == "c1"
+def test_an_answer_for_others_to_send():
     assert answer_message(ORIGIN, Answer("", "cancelled", caller=CALLER), 5).message.at == 5

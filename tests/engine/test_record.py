@@ -48,6 +48,7 @@ def test_each_kind_of_wait_says_what_it_is():
         ("timer", "timer", "", 6 * SECOND),
         ("receive", "confirmed", "", 0),
     ]
+    assert [one.expects for one in record.waits] == ["", "", "", "str"]
 
 
 def test_a_task_that_waits_for_its_next_attempt_says_when_and_why():

@@ -321,6 +321,19 @@ def test_a_retry_that_fails_at_once_can_be_retried():
     assert [turn.event.voids for turn in run.turns[3:6]] == [1, 1, 1]
 
 
+def test_a_signal_to_a_failed_run_is_known_after_a_retry_that_fails_at_once_too():
+    def flow():
+        yield from step("a")
+        raise ValueError("bug")
+
+    run = drive(flow)
+    run.complete("m0.0")
+    run.signal("s1", "news", 1)
+    run.retry()
+
+    assert run.signal("s1", "news", 1) is None
+
+
 def test_a_run_that_fails_again_later_can_be_retried_again():
     def flow():
         a = yield from step("a")

@@ -132,6 +132,11 @@ class Machine(RuleBasedStateMachine):
         now = self.clock()
         self.both(lambda storage: storage.purge(now))
 
+    @rule(status=st.sampled_from(["", "completed"]), least=st.integers(0, 2))
+    def remove(self, status, least):
+        past = self.both(lambda storage: storage.ended(Filter(status=status), 10))
+        self.both(lambda storage: storage.remove(past[least:]))
+
     @rule(mine=st.sampled_from(["", "mine", "other"]), seconds=st.integers(-1, 2))
     def offers(self, mine, seconds):
         since = self.clock() - seconds * SECOND

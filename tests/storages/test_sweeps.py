@@ -2,8 +2,10 @@
 
 import msgspec
 
-from infinitic.records import Filter, Mark
+from infinitic.records import Filter, Mark, Version
+from infinitic.storages import Past
 from tests.storages.given import (
+    AWKWARD_IDS,
     HOUR,
     SECOND,
     after,
@@ -214,3 +216,111 @@ def test_many_are_purged_at_once(storage):
 
     assert storage.purge(now + 40) == 40
     assert storage.count(Filter()) == 10
+
+
+# --- by hand ---
+
+
+def ended(storage, **where):
+    return [one.record.workflow_id for one in storage.ended(Filter(**where), 100)]
+
+
+def test_ended_instances_are_listed_in_the_order_in_which_they_expire(storage):
+    now = storage.now()
+    storage.append([start(name, expires=now + at) for name, at in {"c": 2, "a": 5, "b": 2, "d": 9}.items()])
+    write(storage, start("open"))
+
+    assert ended(storage) == ["b", "c", "a", "d"]
+    assert storage.ended(Filter(), 1) == (Past(record("b"), Version("r1", 1), now + 2),)
+
+
+def test_ended_instances_are_listed_in_pages(storage):
+    now = storage.now()
+    storage.append([start(name, expires=now + 1) for name in AWKWARD_IDS])
+    found, last = [], None
+    while page := storage.ended(Filter(), 4, last):
+        last = page[-1]
+        found += [one.record.workflow_id for one in page]
+
+    assert found == sorted(AWKWARD_IDS, key=str.encode)
+
+
+def test_ended_instances_are_found_by_workflow_and_status(storage):
+    now = storage.now()
+    for name, fields in {
+        "a": {"status": "failed"},
+        "b": {"status": "completed"},
+        "c": {"status": "failed", "workflow": "visits"},
+    }.items():
+        its = record(name, **fields)
+        write(storage, start(name, workflow=its.workflow, record=its, expires=now))
+
+    assert ended(storage, status="failed") == ["a", "c"]
+    assert ended(storage, workflow="trips") == ["a", "b"]
+    assert ended(storage, workflow="trips", status="failed") == ["a"]
+
+
+def test_an_ended_instance_says_whether_its_mark_is_behind(storage):
+    first = start("a", count=2, mark=Mark("r1", 1), expires=storage.now())
+    write(storage, first)
+    assert [one.behind for one in storage.ended(Filter(), 9)] == [True]
+
+    write(storage, after(first, mark=Mark("r1", 2), expires=storage.now()))
+    assert [one.behind for one in storage.ended(Filter(), 9)] == [False]
+
+
+def test_what_is_removed_by_hand_goes_whole_before_it_expires(storage):
+    now = storage.now()
+    one = start("a", count=2, inbox_added=(item("k"),), expires=now + HOUR)
+    write(storage, one, start("b", expires=now + HOUR))
+
+    assert storage.remove(storage.ended(Filter(), 1)) == [True]
+    assert (storage.load("a"), storage.history("a", "r1"), storage.count(Filter())) == (None, (), 1)
+
+
+def test_what_went_on_since_it_was_listed_is_not_removed(storage):
+    now = storage.now()
+    first, second, third = (start(name, expires=now) for name in "abc")
+    write(storage, first, second, third)
+    past = storage.ended(Filter(), 9)
+    write(storage, after(first, 1, expires=now), next_run(second, "r2"))
+
+    assert storage.remove(past) == [False, False, True]
+    assert storage.remove(past) == [False, False, False]
+
+
+def test_what_came_into_the_inbox_since_it_was_listed_keeps_an_instance(storage):
+    first = start("a", expires=storage.now())
+    write(storage, first)
+    past = storage.ended(Filter(), 9)
+    write(storage, after(first, inbox=1, inbox_added=(item("k"),), expires=storage.now()))
+
+    assert storage.remove(past) == [False]
+
+
+def test_an_instance_whose_mark_is_behind_is_not_removed_by_hand(storage):
+    write(storage, start("a", count=2, mark=Mark("r1", 1), expires=storage.now()))
+
+    assert storage.remove(storage.ended(Filter(), 9)) == [False]
+
+
+def test_an_open_instance_is_not_removed_by_hand(storage):
+    write(storage, start("a"))
+
+    assert storage.remove([Past(record("a"), Version("r1", 1), 0)]) == [False]
+
+
+def test_many_turns_are_removed_all_the_same(storage):
+    now = storage.now()
+    write(storage, *(start(name, count=3_000, expires=now) for name in "abc"))
+
+    assert storage.remove(storage.ended(Filter(), 9)) == [True, True, True]
+    assert storage.count(Filter()) == 0
+
+
+def test_compacting_loses_nothing(storage):
+    write(storage, start("a", count=3_000, expires=storage.now()), start("b", count=3))
+    storage.remove(storage.ended(Filter(), 9))
+
+    assert storage.compact() >= 0
+    assert loaded(storage, "b").turns == turns(3)

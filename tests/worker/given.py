@@ -8,7 +8,6 @@ from msgspec import Raw
 from dsl.workflows import Workflow, WorkflowFunction
 from infinitic.backends import Committed, Step
 from infinitic.backends.distributed import DistributedBackend
-from infinitic.engine.instance import Surroundings
 from infinitic.errors import StorageError, TransportError
 from infinitic.events import CancelRequested, Event, MethodCalled, Retried, SignalReceived, Started
 from infinitic.history import Turn, decode_turn
@@ -16,14 +15,10 @@ from infinitic.messages import Delivery, Message, Outgoing, Reply, event_message
 from infinitic.records import StateRecord, Stored
 from infinitic.serialization import Serializer
 from infinitic.storages.memory import MemoryStorage
+from infinitic.testing.stepped import SteppedWorker
 from infinitic.topics import client_topic, workflow_topic
 from infinitic.transports import Consumer
 from infinitic.transports.memory import MemoryTransport
-from infinitic.worker.batches import Conductor
-from infinitic.worker.registry import Registry
-from infinitic.worker.sweeps import Sweeper
-from infinitic.worker.tasks import Attempt, TaskStep
-from infinitic.worker.work import Finished
 
 NOON = 1_800_000_000_000_000
 SECOND = 1_000_000
@@ -92,27 +87,6 @@ class Deaf(MemoryTransport):
             type(self).deaf -= 1
             return False
         return True
-
-
-class Tasks:
-    """Keeps what is to be run until the test runs it."""
-
-    def __init__(self, capacity: int = 1000) -> None:
-        self.room = capacity
-        self.submitted: list[Delivery] = []
-        self.cancelled: list[str] = []
-
-    def capacity(self) -> int:
-        return self.room
-
-    def submit(self, deliveries: Sequence[Delivery]) -> None:
-        self.submitted += deliveries
-
-    def cancel(self, task_id: str) -> None:
-        self.cancelled.append(task_id)
-
-    def give_back(self) -> list[Delivery]:
-        return []
 
 
 class Town:
@@ -203,8 +177,8 @@ class Town:
         return [message.kind for message in self.transport.unacknowledged(topic)]
 
 
-class Hand:
-    """One conductor, and the hand that drives it."""
+class Hand(SteppedWorker):
+    """One worker over a backend that can be made to fail, and the hand that drives it."""
 
     def __init__(
         self, town: Town, served: Sequence[Any], *, cache_instances: int = 100, fails: Sequence[str] = ()
@@ -212,34 +186,14 @@ class Hand:
         self.town = town
         self.backend = Backend(town.transport.another(), town.storage.another(), town.log)
         self.backend.fails = [*fails]
-        workflows = [one for one in served if _is_workflow(one)]
-        services = [one for one in served if not _is_workflow(one)]
-        self.registry = Registry(workflows, services, codec=town.codec)
-        self.tasks = Tasks()
-        self.step_of_tasks = TaskStep(self.registry, town.codec, town.clock, "hand")
-        self.conductor = Conductor(
+        super().__init__(
             self.backend,
-            self.registry,
-            Surroundings(town.codec),
-            self.tasks,
+            workflows=[one for one in served if _is_workflow(one)],
+            services=[one for one in served if not _is_workflow(one)],
             clock=town.clock,
-            retention=7 * 86_400 * SECOND,
+            codec=town.codec,
             cache_instances=cache_instances,
-            cache_bytes=1 << 30,
-            ready=lambda: None,
         )
-        self.sweeper = Sweeper(self.conductor)
-
-    def step(self, finished: Sequence[Finished] = ()) -> None:
-        """Until there is nothing more to do at once."""
-        more = self.conductor.step(finished)
-        while more or self._rung():
-            more = self.conductor.step()
-
-    def _rung(self) -> bool:
-        one = self.conductor
-        bells = ((one.workflows, one.workflow_bell), (one.control, one.control_bell))
-        return any(bell.rung for consumer, bell in bells if consumer is not None)
 
     def step_with_trouble(self) -> None:
         """One step, which is to fail; what it leaves is done by the next."""
@@ -248,37 +202,6 @@ class Hand:
         except (StorageError, TransportError):
             return
         raise AssertionError("there was no trouble")
-
-    def run_tasks(self) -> list[Finished]:
-        """Run all tasks that were submitted; their answers go into the next step."""
-        submitted, self.tasks.submitted = self.tasks.submitted, []
-        return [self._run(one) for one in submitted]
-
-    def _run(self, delivery: Delivery) -> Finished:
-        attempt = self.step_of_tasks.attempt(delivery)
-        if not isinstance(attempt, Attempt):
-            return Finished(delivery, attempt)
-        self.step_of_tasks.begin(attempt)
-        try:
-            return Finished(delivery, self.step_of_tasks.succeeded(attempt, attempt.call()))
-        except Exception as error:
-            return Finished(delivery, self.step_of_tasks.failed(attempt, error))
-
-    def work(self) -> None:
-        """Step and run tasks until nothing is left to do."""
-        self.step()
-        while self.tasks.submitted:
-            self.step(self.run_tasks())
-
-    def crash(self) -> None:
-        """Be gone without a word: what was not acknowledged is given to others."""
-        for consumer in (self.conductor.workflows, self.conductor.services, self.conductor.control):
-            if consumer is not None:
-                consumer.crash()  # type: ignore[attr-defined]  # a memory consumer
-        self.conductor.cache.clear()
-
-    def close(self) -> None:
-        self.conductor.close()
 
 
 def _is_workflow(one: Any) -> bool:

@@ -149,6 +149,50 @@ def test_code_without_source_is_left_alone():
     assert found(names["hidden"]) == []
 
 
+class Points(Workflow):
+    bonus = Channel(int)
+
+    def __init__(self) -> None:
+        self.points, self.by_city = 0, {"Oslo": 0}
+
+    @method
+    def lost(self) -> Flow[None]:
+        self.points += yield from self.bonus.receive()
+        self.by_city["Oslo"] = self.by_city["Oslo"] + (yield from self.bonus.receive())
+
+    @method
+    async def lost_too(self) -> None:
+        self.points -= 1 + await self.bonus.receive()
+
+    @method
+    def kept(self) -> Flow[int]:
+        total = 0
+        total += yield from self.bonus.receive()
+        more = yield from self.bonus.receive()
+        self.points += more
+        self.points = (yield from self.bonus.receive()) + self.points
+        self.last = 1 + (yield from self.bonus.receive())
+        return total
+
+
+def test_updates_that_wait_after_they_have_read_are_found():
+    assert found(Points) == [
+        "self.points += (yield from self.bonus.receive())",
+        "self.by_city['Oslo'] = self.by_city['Oslo'] + (yield from self.bonus.receive())",
+        "self.points -= 1 + await self.bonus.receive()",
+    ]
+
+
+def test_what_to_write_instead_of_a_lost_update_is_told():
+    line = dropped_calls(Program(Points))[0]
+
+    assert line == (
+        f"{__file__}:{Points.lost.fn.__code__.co_firstlineno + 2}: "
+        "`self.points += (yield from self.bonus.receive())` reads self.points before it waits, and what others change "
+        "meanwhile is lost. Wait first: `more = yield from self.bonus.receive()`, then go on with `more`"
+    )
+
+
 @pytest.mark.parametrize("definition", [forgetful, Loyalty])
 def test_a_worker_warns_of_them(definition, caplog):
     from infinitic.worker import Worker

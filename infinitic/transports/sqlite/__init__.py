@@ -14,7 +14,8 @@ from infinitic.errors import TransportError
 from infinitic.messages import Outgoing
 from infinitic.sqlite_file import Connection, SqliteFile
 from infinitic.sqlite_file.trouble import explaining_os
-from infinitic.transports.sqlite import owners, queue
+from infinitic.transports import OnTheWay, Traffic
+from infinitic.transports.sqlite import looking, owners, queue
 from infinitic.transports.sqlite.consumer import SqliteConsumer
 from infinitic.transports.sqlite.owners import Bells, Presence
 from infinitic.transports.sqlite.posting import Posting
@@ -71,6 +72,16 @@ class SqliteTransport:
                 presence = Presence(self.file, owner)
                 owners.remove_strays(self.file, queue.owners(db))
             return presence
+
+    def traffic(self, topics: Sequence[str]) -> list[Traffic | None]:
+        self._check_open()
+        with self.file.reading(TransportError) as db:
+            return looking.traffic(self.file, db, topics)
+
+    def on_the_way(self, key: str) -> list[OnTheWay] | None:
+        self._check_open()
+        with self.file.reading(TransportError) as db:
+            return list(looking.on_the_way(self.file, db, key))
 
     # -------------------------------------------------------------------------------------------- sweeping
 

@@ -68,6 +68,18 @@ def if_dead(file: SqliteFile, owner: int) -> Iterator[set[int] | None]:
         os.close(descriptor)
 
 
+def running(file: SqliteFile, owner: int) -> set[int] | None:
+    """What a living owner runs just now, None for one that is dead. Only looks: a dead one stays to be found."""
+    try:
+        descriptor = os.open(lock_path(file, owner), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if try_lock(descriptor) else _running(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _running(descriptor: int) -> set[int]:
     data = os.pread(descriptor, os.fstat(descriptor).st_size // SLOT.size * SLOT.size, 0)
     return {number for (number,) in SLOT.iter_unpack(data) if number}

@@ -1,0 +1,79 @@
+"""What a rehearsed workflow hears, in the words of whoever writes the test."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from attrs import field, frozen
+
+from dsl.calls import Call
+from dsl.channels import Channel, Sender
+
+
+def _name_of(channel: str | Channel[Any] | Sender[Any]) -> str:
+    found: Any = getattr(channel, "_channel", channel)  # a sender's
+    return str(getattr(found, "name", found))
+
+
+@frozen
+class TaskCompleted:
+    """The task that was asked for at *position* returned *value*."""
+
+    position: str
+    value: Any = None
+
+
+@frozen
+class TaskRaised:
+    """The task at *position* failed for good with *error*: the workflow gets a `TaskFailed` with this cause."""
+
+    position: str
+    error: Exception
+
+
+@frozen
+class TimerFired:
+    """The timer at *position* is due; time goes on to that instant."""
+
+    position: str
+
+
+@frozen
+class ChildCompleted:
+    """The workflow at *position*, a child or one of which a method was called, answered *value*."""
+
+    position: str
+    value: Any = None
+
+
+@frozen
+class ChildRaised:
+    """The workflow at *position* failed with *error*: the one that waits gets a `WorkflowFailed` with this cause."""
+
+    position: str
+    error: Exception
+
+
+@frozen
+class SignalSent:
+    """Somebody sent *value* to a channel, given by itself or by its name."""
+
+    channel: str = field(converter=_name_of)
+    value: Any = None
+
+
+@frozen
+class MethodCalled:
+    """Somebody called a method of the instance: `MethodCalled(Loyalty.redeem(points=3))`."""
+
+    call: Call[Any]
+
+
+@frozen
+class CancelRequested:
+    """Somebody cancelled the run."""
+
+
+Answer: TypeAlias = (
+    TaskCompleted | TaskRaised | TimerFired | ChildCompleted | ChildRaised | SignalSent | MethodCalled | CancelRequested
+)

@@ -1,0 +1,233 @@
+"""What goes on on a stage: all that can happen now, then the clock jumps to what is next.
+
+The law of the place: one thread at a time, and the same order of things each time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from infinitic.backends import Committed, Step
+from infinitic.backends.distributed import DistributedBackend
+from infinitic.client.waiting import Waits
+from infinitic.clock import SECOND
+from infinitic.events import Frame, to_datetime
+from infinitic.messages import Outgoing
+from infinitic.records import OPEN, Filter, StateRecord, Wait
+from infinitic.serialization import Serializer
+from infinitic.storages.memory import MemoryStorage
+from infinitic.testing.checking import check
+from infinitic.testing.errors import Stalled
+from infinitic.testing.stepped import SteppedWorker, around
+from infinitic.topics import WORKFLOW
+from infinitic.transports import Consumer
+from infinitic.transports.memory import MemoryTransport
+from infinitic.worker.registry import Registry
+from infinitic.worker.tasks import Attempt
+
+CENTURY = 100 * 365 * 86_400
+JUMPS = 10_000
+SHOWN = 10
+
+
+class JumpingClock:
+    """Stands still until it is moved on. Microseconds since 1970."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class StageStorage(MemoryStorage):
+    """A storage that knows when its next timer is due."""
+
+    def next_due(self, after: int) -> int | None:
+        with self._open() as instances:
+            rows = (row.due for one in instances.values() for row in one.timers.values() if row.due > after)
+            return min(rows, default=None)
+
+
+class StageTransport(MemoryTransport):
+    """A transport that knows which topics were sent to."""
+
+    def __init__(self, clock: JumpingClock) -> None:
+        super().__init__(clock)
+        self.addressed: dict[str, None] = {}
+
+    def publish(self, batch: Sequence[Outgoing]) -> None:
+        self.addressed.update(dict.fromkeys(one.topic for one in batch))
+        super().publish(batch)
+
+
+class StageBackend(DistributedBackend):
+    """A backend that remembers which runs got turns, until they are checked."""
+
+    def __init__(self, transport: StageTransport, storage: StageStorage) -> None:
+        super().__init__(transport, storage)
+        self.moved: dict[tuple[str, str, str], None] = {}  # workflow, id, run
+
+    def commit(self, steps: Sequence[Step], tasks: Consumer | None = None, capacity: int = 0) -> Committed:
+        committed = super().commit(steps, tasks, capacity)
+        for step, won in zip(steps, committed.won, strict=True):
+            if won and step.append is not None:
+                append = step.append
+                moved = ((append.workflow, append.workflow_id, turn.run) for turn in append.turns)
+                self.moved.update(dict.fromkeys(moved))
+        return committed
+
+
+class Goings:
+    """The worker of a stage, and what moves it: the `Driver` of the clients that wait by *waits*."""
+
+    def __init__(self, registry: Registry, codec: Serializer, now: int, lag: Callable[[Attempt], int]) -> None:
+        self.clock = JumpingClock(now)
+        self.storage, self.transport = StageStorage(self.clock), StageTransport(self.clock)
+        self.registry, self._codec, self._lag = registry, codec, lag
+        self.waits: list[Waits] = []
+        self._around = around(codec)
+        self._backend = StageBackend(self.transport, self.storage)
+        self._worker: SteppedWorker | None = None
+        self._lock = threading.RLock()  # an `AsyncClient` waits on threads
+
+    def backend(self) -> DistributedBackend:
+        """One more handle on storage and transport."""
+        return DistributedBackend(self.transport.another(), self.storage.another())
+
+    @property
+    def worker(self) -> SteppedWorker:
+        """The worker, which begins when it is first needed."""
+        if self._worker is None:
+            self._worker = SteppedWorker(
+                self._backend,
+                registry=self.registry,
+                clock=self.clock,
+                codec=self._codec,
+                surroundings=self._around,
+                lag=self._lag,
+                retention=CENTURY,
+                name="stage",
+            )
+        return self._worker
+
+    def restart(self) -> None:
+        """Have another worker begin, which finds all in the storage."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    # --- time ---
+
+    def time(self) -> float:
+        return self.clock.now / SECOND
+
+    def settle(self) -> None:
+        """Do all that can be done now. Raises `NonDeterminismError` when a replay comes to something else."""
+        with self._lock:
+            self._work()
+            while self.worker.is_rung:
+                self._work()
+            self.worker.flush_marks()
+            self._check()
+
+    def _work(self) -> None:
+        self.worker.work()
+        for waits in self.waits:
+            waits.attend()
+
+    def drive(self, done: Callable[[], bool], seconds: float | None) -> None:
+        """Go on until *done*. Raises `Stalled` when nothing is left to happen, and what `settle` raises."""
+        with self._lock:
+            end = None if seconds is None else self.clock.now + round(seconds * SECOND)
+            self.settle()
+            last = self.clock.now + CENTURY * SECOND if end is None else end
+            jumps = 0
+            while not done() and self._jump(last) and (end is not None or jumps < JUMPS):
+                jumps += 1
+            if not done() and end is None:
+                raise Stalled(self._why(jumps), tuple(self._waits()))
+            self.clock.now = self.clock.now if end is None or done() else end
+
+    def _why(self, jumps: int) -> str:
+        """Why nothing more is to be expected."""
+        if self.storage.next_due(self.clock.now) is None and jumps < JUMPS:
+            return "nothing is left to happen on this stage"
+        when = to_datetime(self.clock.now).isoformat(sep=" ", timespec="minutes")
+        return f"it goes on for ever, and after {jumps} jumps of the clock it is {when}"
+
+    def advance(self, length: int) -> None:
+        """Let so many microseconds pass, and do all that is due meanwhile, each at its time."""
+        with self._lock:
+            end = self.clock.now + length
+            self.settle()
+            while self._jump(end):
+                pass
+            self.clock.now = end
+            self.settle()
+
+    def _jump(self, end: int | None) -> bool:
+        """Go to where the next thing is due, and do it; False when nothing is, up to *end*."""
+        now = self.clock.now
+        dues = [self.storage.next_due(now), *(one.due for one in self.worker.underway if one.due > now)]
+        due = min((one for one in dues if one is not None), default=None)
+        if due is None or (end is not None and due > end):
+            return False
+        self.clock.now = due
+        self.worker.sweep()
+        self.settle()
+        return True
+
+    # --- checks ---
+
+    def _check(self) -> None:
+        moved, self._backend.moved = self._backend.moved, {}
+        for workflow, workflow_id, run in moved:
+            bodies = [row.body for row in self.storage.history(workflow_id, run)]
+            held = self.worker.conductor.cache.get(workflow_id)
+            live = held.instance if held is not None else None
+            check(
+                self.registry.programs[workflow],
+                workflow_id,
+                bodies,
+                self._around,
+                live if live is not None and live.run == run else None,
+            )
+
+    def _waits(self) -> list[str]:
+        """What every open instance waits for, and what was sent to nobody."""
+        records = self.storage.find(Filter(), 1_000).records
+        lines = [line for one in records if one.status in OPEN for line in _told(one)]
+        topics = [*self.transport.addressed]
+        found = zip(topics, self.transport.traffic(topics), strict=True)
+        nobody = [topic for topic, one in found if one is not None and one.waiting and not one.consumers]
+        return [*map(_unserved, nobody), *lines]
+
+    def close(self) -> None:
+        """Close the worker and the backend."""
+        self.restart()
+        self._backend.close()
+
+
+def _unserved(topic: str) -> str:
+    _, _, name = topic.partition(":")
+    if topic.startswith(WORKFLOW):
+        return f"nobody here runs the workflow {name}: give it to Stage(workflows=[…])"
+    return f"nobody here does the tasks of {name}: give it to Stage(services=[…]), or use stage.script(…)"
+
+
+def _told(record: StateRecord) -> list[str]:
+    name = f"{record.workflow} {record.workflow_id!r}"
+    if record.reason:
+        return [f"{name} is {record.status}: {record.reason}"]
+    return [f"{name} waits for {_shown(wait)}" for wait in record.waits[:SHOWN]]
+
+
+def _shown(wait: Wait) -> str:
+    place = wait.stack[-1] if wait.stack else None
+    return f"{wait.kind} {wait.name}" + (f", {_place(place)}" if place is not None else "")
+
+
+def _place(frame: Frame) -> str:
+    return f"{frame.file}:{frame.line}" + (f": `{frame.source}`" if frame.source else "")

@@ -1,0 +1,21 @@
+"""Clocks: the one that a worker keeps the storage's time by."""
+
+import time
+
+from infinitic.clock import steady, system_clock
+
+
+def test_a_steady_clock_is_not_set_when_the_machines_is(monkeypatch):
+    clock = steady(system_clock)
+    before = clock()
+    set_forward = time.time_ns() + 3_600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: set_forward)
+
+    assert system_clock() - before > 3_000 * 10**6
+    assert 0 <= clock() - before < 3_000 * 10**6
+
+
+def test_a_clock_that_was_given_is_kept():
+    clock = lambda: 7  # noqa: E731
+
+    assert steady(clock) is clock
