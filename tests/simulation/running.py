@@ -22,9 +22,10 @@ from tests.simulation.chance import Chance, token
 from tests.simulation.client import Client
 from tests.simulation.plans import Plan, asking, calling, sending, starting, stirring
 from tests.simulation.programs import MOODS
+from tests.simulation.residents import CODEC
 from tests.simulation.shrinking import shrunk
 from tests.simulation.witness import check
-from tests.simulation.world import CODEC, Troubles, World
+from tests.simulation.world import Troubles, World
 
 IDS = (infinitic.client.calls, infinitic.client.session, infinitic.worker.batches, infinitic.worker.sweeps)
 
