@@ -343,7 +343,7 @@ class Applier:
             ask(change, delivery, self._storage())
         elif message.kind == "event":
             event = readable(delivery)
-            if isinstance(event, Started) and change.status is not None:
+            if isinstance(event, Started) and change.status is not None and not _restarts(change, delivery):
                 self._start(change, event)  # of what exists already: that needs no code
             elif event is not None and message.workflow != change.workflow:
                 self._unknown(change, event)  # nor does this

@@ -877,6 +877,32 @@ def test_instances_that_lose_or_are_evicted_close_without_effect(town):
     assert town.waiting(service_topic("add")) == []
 
 
+@workflow
+def odd_at_once() -> str:
+    if strange:
+        raise Odd("at once")
+    return "done"
+
+
+def test_a_restart_by_code_that_raises_what_is_no_exception_waits_for_other_code_and_stops_nobody(town):
+    strange.clear()
+    hand = town.conductor(odd_at_once, *SERVED)
+    town.start(odd_at_once())
+    hand.step()
+    strange[:] = [True]
+    town.start(odd_at_once(), run=f"{2:032x}", if_exists="restart")
+    town.start(counting(1), "other")
+    hand.work()
+    [waits] = town.stored().inbox
+    strange.clear()
+    town.offer("odd_at_once", "w")
+    hand.step()
+
+    assert town.record("other").status == "completed"
+    assert (waits.key, town.record().run, town.record().status) == ("id2", f"{2:032x}", "completed")
+    assert town.stored().inbox == ()
+
+
 def test_code_that_raises_in_its_cleanup_when_it_is_evicted_stops_nobody(town):
     @workflow
     def spiteful(error: str) -> Flow[int]:
