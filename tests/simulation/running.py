@@ -20,8 +20,8 @@ import infinitic.worker.batches
 import infinitic.worker.sweeps
 from tests.simulation.chance import Chance, token
 from tests.simulation.client import Client
-from tests.simulation.plans import Plan, asking, calling, sending, starting, stirring
 from tests.simulation.outage import Outage
+from tests.simulation.plans import Plan, asking, calling, sending, starting, stirring
 from tests.simulation.programs import MOODS
 from tests.simulation.residents import CODEC
 from tests.simulation.shrinking import shrunk
