@@ -11,6 +11,7 @@ reported with the line it hangs at; after thirty seconds its thread gets an exce
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import sys
 import threading
@@ -104,6 +105,7 @@ class Loops:
     def start(self, conductor: Conductor, executor: Executor) -> None:
         """Begin."""
         self._conductor, self._executor = conductor, executor
+        self._collects = gc.isenabled()
         self._sweeper = Sweeper(conductor)
         self._items.append(SWEEP)
         self._tokens.put(None)
@@ -295,6 +297,8 @@ class Loops:
 
     def _let_others_step(self) -> None:
         self._turn = threading.Lock()
+        if self._collects:
+            gc.enable()  # which workflow code that runs has disabled
 
     def _replace(self, ident: int) -> None:
         """Put a thread in the place of the one that hangs."""
