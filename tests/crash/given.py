@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from infinitic.events import TaskCompleted
+from infinitic.events import Answered, TaskCompleted, TimerFired
 from infinitic.history import Issued, Turn, decode_turn
 from infinitic.records import Filter
 from infinitic.storages import Storage
@@ -18,6 +19,8 @@ from infinitic.storages import Storage
 HOUSE = Path(__file__).parents[2]
 PATIENCE = 60.0
 """Seconds after which what ought to come is given up."""
+
+ANSWERS = TaskCompleted | Answered | TimerFired
 
 T = TypeVar("T")
 
@@ -101,9 +104,11 @@ def check_history(turns: list[Turn]) -> None:
     """Every command was issued once, and settled once; time never goes back."""
     issued: list[Issued] = [one for turn in turns for one in turn.commands]
     assert len({one.position for one in issued}) == len(issued)
-    settled = [(type(turn.event).__name__, getattr(turn.event, "position", "")) for turn in turns]
-    answers = [position for kind, position in settled if kind in ("TaskCompleted", "Answered", "TimerFired")]
+    events = [turn.event for turn in turns]
+    retries = [one for one in events if isinstance(one, TimerFired) and one.attempt]  # a failed attempt was waited out
+    answers = [one.position for one in events if isinstance(one, ANSWERS) and one not in retries]
     assert len(set(answers)) == len(answers)
+    assert len({(one.position, one.attempt) for one in retries}) == len(retries)
     assert set(answers) <= {one.position for one in issued}
     instants = [turn.at for turn in turns]
     assert instants == sorted(instants)
@@ -122,3 +127,9 @@ def leftovers(path: Path) -> dict[str, int]:
         counts = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
     db.close()
     return {table: count for table, count in counts.items() if count}
+
+
+def is_sound(path: Path) -> bool:
+    """Whether SQLite finds nothing wrong with the file."""
+    with closing(sqlite3.connect(path)) as db:
+        return bool(db.execute("PRAGMA integrity_check").fetchone() == ("ok",))

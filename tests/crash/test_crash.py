@@ -11,8 +11,8 @@ from dsl.errors import WorkerLost
 from infinitic.client import Client
 from infinitic.errors import WorkflowFailed
 from infinitic.events import AttemptFailed
-from tests.crash.given import check_history, histories, leftovers, until, workers_of
-from tests.crash.town import answer_of, beside, confirmed, dying, fatal, journey, lasting
+from tests.crash.given import PATIENCE, check_history, histories, leftovers, until, workers_of
+from tests.crash.town import answer_of, beside, confirmed, dying, fatal, journey, lasting, resigning
 
 
 def test_killed_workers_lose_and_double_nothing(fleet, client, storage, path, count):
@@ -97,6 +97,14 @@ def test_a_worker_that_is_asked_to_end_drains(fleet, client, tmp_path, path):
     assert fleet.stop(signal.SIGTERM) == [0]
     assert handle.result(5) == "to the end"
     assert len(note.read_text().splitlines()) == 1
+
+
+def test_a_worker_hears_a_signal_that_another_thread_got(fleet, client):
+    worker = fleet.start()
+    handle = client.start(resigning(), id="r")
+
+    assert worker.wait(PATIENCE) == 0
+    assert handle.result(5) == "gone"
 
 
 def test_all_workers_die_at_once_and_others_go_on(fleet, path, storage):
