@@ -342,7 +342,9 @@ def real_texts(folder):
     with closing(PatientTerminal(folder)) as terminal:
         terminal.write(FILES)
         for block, command, _, real in session(terminal):
-            texts[block.line] = texts.get(block.line, "") + f"$ {command}\n{presentable(real, 110 if 'why' in command else None)}"
+            texts[block.line] = (
+                texts.get(block.line, "") + f"$ {command}\n{presentable(real, 110 if 'why' in command else None)}"
+            )
     return texts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from dsl.calls import Definition
@@ -24,6 +25,8 @@ class Program:
         else:
             self.name = definition.workflow_name
             self.members.update(definition.members())
+            around = getattr(sys.modules.get(definition.__module__), "__dict__", {}).values()
+            self.channels.update({one.name: one for one in around if isinstance(one, Channel)})
             self.channels.update(definition.channels())
 
     def member(self, name: str) -> Definition | None:

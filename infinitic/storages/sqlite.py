@@ -254,8 +254,7 @@ class SqliteStorage:
 
 def _mark_if_holds(db: Connection, append: Append) -> Mark | None:
     """The stored mark, or None when the expected version does not hold."""
-    asked = f"SELECT mark_run, mark_turns FROM heads {HOLDS}"
-    row = db.execute(asked, _head_values(append, None)).fetchone()
+    row = db.execute(f"SELECT mark_run, mark_turns FROM heads {HOLDS}", _head_values(append, None)).fetchone()
     return Mark(*row) if row else None
 
 
@@ -283,9 +282,10 @@ def _head_values(append: Append, behind: int | None) -> dict[str, Any]:
 
 
 def _begin_run(db: Connection, append: Append) -> None:
-    """Note the new run, and drop what is older than the one before it and sent."""
+    """Note the new runs, and drop what is older than the one before the last and sent."""
     names = {"id": append.workflow_id, "run": append.version.run, "mark": append.mark.run}
-    db.execute(ADD_RUN, names)
+    runs = dict.fromkeys([*(turn.run for turn in append.turns), append.version.run])
+    db.executemany(ADD_RUN, [{**names, "run": run} for run in runs if run != (append.expected or NOTHING).run])
     old = db.execute(OLD_RUNS, names).fetchall()
     db.executemany("DELETE FROM turns WHERE workflow_id = ? AND run = ?", old)
     db.executemany("DELETE FROM runs WHERE workflow_id = ? AND run = ?", old)

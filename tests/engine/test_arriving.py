@@ -6,12 +6,15 @@ import pytest
 from msgspec import Raw
 
 from dsl import (
+    Flow,
     TaskFailed,
     TaskTimedOut,
     WorkerLost,
+    Workflow,
     WorkflowFailed,
     dispatch,
     gather,
+    method,
     settle,
     sleep,
     spawn,
@@ -311,6 +314,23 @@ def test_the_last_10_000_ids_are_remembered():
     assert len(run.instance.senders) == 10_000
 
 
+class Patient(Workflow):
+    """Receives from a channel of its module."""
+
+    @method
+    def run(self) -> Flow[str]:
+        yield from step("a")
+        return (yield from confirmed.receive())
+
+
+def test_a_class_keeps_the_signals_for_a_channel_of_its_module_too():
+    run = Driver(Patient.run())
+    run.signal("s1", "confirmed", "yes")
+    run.complete("m0.0")
+
+    assert run.result == "yes"
+
+
 def test_a_signal_of_the_wrong_type_is_refused_and_leaves_no_trace():
     waiting = drive(lambda: (yield from amounts.receive()))
     refusal = waiting.signal("s1", "amounts", "many")
@@ -325,7 +345,7 @@ def test_a_signal_of_the_wrong_type_is_refused_and_leaves_no_trace():
     refusal = buffered.signal("s1", "bonus", "many")
     assert (refusal.status, str(refusal.error)) == ("refused", "Expected `int`, got `str`")
     refusal = buffered.signal("s1", "bonsu", 5)
-    assert str(refusal.error) == "Loyalty has no channel 'bonsu' (it has: bonus)"
+    assert str(refusal.error) == "Loyalty has no channel 'bonsu' (it has: amounts, bonus, confirmed)"
 
 
 def test_a_buffered_signal_that_its_receiver_cannot_read_is_the_receiver_s_failure():

@@ -101,6 +101,18 @@ def test_unsent_turns_of_several_runs_come_oldest_run_first(storage):
     assert storage.load("trip-1").unsent == ()
 
 
+def test_runs_that_begin_in_one_append_are_each_unsent_from_their_first_turn(storage):
+    both = start(run="r2", count=1, mark=Mark("r1", 0), turns=(*turns(2, "r1"), *turns(1, "r2")))
+    write(storage, both)
+
+    assert loaded(storage) == kept(both, turns=turns(1, "r2"), unsent=turns(2, "r1"))
+
+    more = next_run(both, "r4", mark=Mark("r1", 1), turns=(*turns(1, "r3"), *turns(1, "r4")))
+    write(storage, more)
+
+    assert storage.load("trip-1").unsent == (*turns(1, "r1", 1), *turns(1, "r2"), *turns(1, "r3"))
+
+
 def test_the_mark_of_a_new_run_passes_all_runs_before_it(storage):
     first = start(count=2, mark=Mark("r1", 0))
     second = next_run(first, "r2", mark=Mark("r1", 0))
