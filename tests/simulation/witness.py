@@ -130,8 +130,8 @@ def _key(event: AnyEvent) -> tuple[Any, ...] | None:
 
 def _may_rest(record: StateRecord) -> bool:
     """Whether an instance may stand so when nothing is left to happen: a wild one may wait for ever."""
-    waits_for_ever = record.status == RUNNING and record.workflow == "Wild" and record.waits
-    return record.status not in OPEN or bool(waits_for_ever and all(wait.kind == "receive" for wait in record.waits))
+    for_ever = all(wait.kind == "receive" for wait in record.waits)  # none at all: branches wait for each other
+    return record.status not in OPEN or (record.status == RUNNING and record.workflow == "Wild" and for_ever)
 
 
 def _written(append: Append, wins: bool) -> str:
@@ -155,8 +155,8 @@ def _shown(message: Message) -> str:
 
 
 def _facts(record: StateRecord) -> StateRecord:
-    """What replay can know: not who waited for what in which words."""
-    return msgspec.structs.replace(record, fingerprint="", reason="")
+    """What replay can know: not that some code could not go on, and when that was."""
+    return msgspec.structs.replace(record, fingerprint="", reason="", updated=0)
 
 
 def _waits(record: StateRecord) -> str:
