@@ -176,6 +176,7 @@ class Retried(Event, frozen=True, omit_defaults=True, tag="retried"):
 
     voids: int = -1  # -1 in a message: the engine fills it in
     reply_to: str = ""
+    caller: Caller | None = None  # the parent that is told when there is no such run any more
 
 
 AnyEvent: TypeAlias = (

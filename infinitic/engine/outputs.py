@@ -76,7 +76,8 @@ def of_send(origin: Origin, send: AnySend, turn: Turn, lookup: Lookup) -> list[O
             previous = asked.previous if asked is not None else None
             return [task_message(origin, task, send.attempt, turn.at, previous, send.uncounted)]
         case history.RetryChild(), history.ChildIssued() as child:
-            event = events.Retried(derived_id(origin.run, f"{send.position}/retry/{turn.at}"))
+            caller = Caller(origin.workflow, origin.workflow_id, origin.run, send.position)
+            event = events.Retried(derived_id(origin.run, f"{send.position}/retry/{turn.at}"), caller=caller)
             return [_to(event, origin, child.workflow, child.workflow_id, turn.at, child.run)]
         case history.Cancellation(), issued:
             return _cancellation(origin, issued, turn.at)

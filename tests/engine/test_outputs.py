@@ -186,7 +186,7 @@ def test_a_failed_child_is_asked_to_try_again():
     run.retry()
 
     (one,) = run.outputs
-    assert event(one) == Retried(derived_id(RUN, f"m0.0/retry/{3 * SECOND}"))
+    assert event(one) == Retried(derived_id(RUN, f"m0.0/retry/{3 * SECOND}"), caller=Caller("flow", "wf", RUN, "m0.0"))
     assert (one.topic, one.key, one.message.run) == (
         "workflow:child",
         derived_id(RUN, "m0.0"),

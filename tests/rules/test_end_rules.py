@@ -6,7 +6,7 @@ import pytest
 from dsl import Channel, Flow, Workflow, continue_as_new, dispatch, method, query, race, workflow
 from infinitic.events import MethodCalled, Retried, SignalReceived, Started
 from infinitic.messages import Ask, Message
-from infinitic.records import Mark
+from infinitic.records import Filter, Mark
 from tests.rules.given import (
     SERVED,
     add,
@@ -321,3 +321,35 @@ def test_continue_as_new_is_an_error_while_other_methods_run(town):
 
     assert town.stored().version.run == RUN
     assert town.record().status == "failed"
+
+
+@workflow
+def doomed() -> Flow[int]:
+    yield from numbers.receive()
+    raise ValueError("doomed")
+
+
+@workflow
+def hopeful() -> Flow[int]:
+    return (yield from doomed().options(id="child"))
+
+
+def test_a_parent_that_is_retried_hears_that_its_child_was_purged(town):
+    """The child failed and is gone: nobody else would ever answer."""
+    hand = town.conductor(doomed, hopeful)
+    town.start(hopeful())
+    hand.step()
+    town.signal("doomed", "child", "numbers", 1)
+    hand.step()
+    assert town.record().status == "failed"
+    hand.conductor.flush_marks()
+    hand.conductor.cache.clear()
+    [past] = town.storage.ended(Filter(workflow="doomed"), 10)
+    assert town.storage.remove([past]) == [True]
+    town.retry("hopeful", "w")
+    hand.step()
+
+    assert (town.record().status, town.record().error.message) == (
+        "failed",
+        "there is no doomed instance with the id 'child'",
+    )
