@@ -28,6 +28,10 @@ class Origin(Struct, frozen=True):
     meta: dict[str, Any] = {}
     root: str = ""
 
+    def caller(self, position: str) -> Caller:
+        """Whom to answer what its command at *position* asked for."""
+        return Caller(self.workflow, self.workflow_id, self.run, position)
+
 
 class Asked(Struct, frozen=True):
     """What history knows of an open command: how it was issued, and why its last attempt failed."""
@@ -41,10 +45,8 @@ Lookup: TypeAlias = Callable[[str], Asked | None]
 
 def outputs(origin: Origin, turn: Turn, lookup: Lookup) -> list[Outgoing]:
     """All messages of *turn*, in the order in which they were asked for. *lookup* finds earlier commands."""
-    messages = [message for issued in turn.commands for message in of_command(origin, issued, turn.at)]
-    for send in turn.sends:
-        messages += of_send(origin, send, turn, lookup)
-    return messages
+    of_commands = [message for issued in turn.commands for message in of_command(origin, issued, turn.at)]
+    return of_commands + [message for send in turn.sends for message in of_send(origin, send, turn, lookup)]
 
 
 def of_command(origin: Origin, issued: AnyIssued, at: int) -> list[Outgoing]:
@@ -57,8 +59,8 @@ def of_command(origin: Origin, issued: AnyIssued, at: int) -> list[Outgoing]:
             started = _started(origin, issued, key, at)
             return [_to(started, origin, issued.workflow, issued.workflow_id, at, issued.run)]
         case history.CallIssued(failure=None):
-            caller = Caller(origin.workflow, origin.workflow_id, origin.run, issued.position)
-            called = events.MethodCalled(issued.call_id or key, issued.method, issued.arguments, caller)
+            whom = origin.caller(issued.position)
+            called = events.MethodCalled(issued.call_id or key, issued.method, issued.arguments, whom)
             return [_to(called, origin, issued.workflow, issued.workflow_id, at)]
         case history.SignalIssued(failure=None):
             signal = events.SignalReceived(key, issued.channel, issued.value)
@@ -76,8 +78,8 @@ def of_send(origin: Origin, send: AnySend, turn: Turn, lookup: Lookup) -> list[O
             previous = asked.previous if asked is not None else None
             return [task_message(origin, task, send.attempt, turn.at, previous, send.uncounted)]
         case history.RetryChild(), history.ChildIssued() as child:
-            caller = Caller(origin.workflow, origin.workflow_id, origin.run, send.position)
-            event = events.Retried(derived_id(origin.run, f"{send.position}/retry/{turn.at}"), caller=caller)
+            key = derived_id(origin.run, f"{send.position}/retry/{turn.at}")
+            event = events.Retried(key, caller=origin.caller(send.position))
             return [_to(event, origin, child.workflow, child.workflow_id, turn.at, child.run)]
         case history.Cancellation(), issued:
             return _cancellation(origin, issued, turn.at)
@@ -131,7 +133,7 @@ def answer_message(origin: Origin, answer: Answer, at: int) -> Outgoing:
 
 def _started(origin: Origin, issued: history.ChildIssued, key: str, at: int) -> events.Started:
     start, options = (key, issued.workflow, issued.run, issued.method, issued.arguments), issued.options
-    caller = Caller(origin.workflow, origin.workflow_id, origin.run, issued.position)
+    caller = origin.caller(issued.position)
     root, timeout = origin.root or origin.workflow_id, options.get("timeout", 0)
     tags, meta = tuple(options.get("tags", ())), options.get("meta", {})
     return events.Started(*start, tags, meta, caller, root, timeout=timeout, sent=at)
