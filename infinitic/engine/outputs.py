@@ -53,13 +53,12 @@ def of_command(origin: Origin, issued: AnyIssued, at: int) -> list[Outgoing]:
     """What one command sends."""
     if isinstance(issued, history.TaskIssued):
         return [task_message(origin, issued, 1, at)] if issued.failure is None else []
-    key = derived_id(origin.run, issued.position)
+    key, whom = derived_id(origin.run, issued.position), origin.caller(issued.position)
     match issued:
         case history.ChildIssued(failure=None):
-            started = _started(origin, issued, key, at)
+            started = _started(origin, issued, key, whom, at)
             return [_to(started, origin, issued.workflow, issued.workflow_id, at, issued.run)]
         case history.CallIssued(failure=None):
-            whom = origin.caller(issued.position)
             called = events.MethodCalled(issued.call_id or key, issued.method, issued.arguments, whom)
             return [_to(called, origin, issued.workflow, issued.workflow_id, at)]
         case history.SignalIssued(failure=None):
@@ -131,9 +130,8 @@ def answer_message(origin: Origin, answer: Answer, at: int) -> Outgoing:
     return _to(event, origin, caller.workflow, caller.workflow_id, at, caller.run)
 
 
-def _started(origin: Origin, issued: history.ChildIssued, key: str, at: int) -> events.Started:
+def _started(origin: Origin, issued: history.ChildIssued, key: str, caller: Caller, at: int) -> events.Started:
     start, options = (key, issued.workflow, issued.run, issued.method, issued.arguments), issued.options
-    caller = origin.caller(issued.position)
     root, timeout = origin.root or origin.workflow_id, options.get("timeout", 0)
     tags, meta = tuple(options.get("tags", ())), options.get("meta", {})
     return events.Started(*start, tags, meta, caller, root, timeout=timeout, sent=at)
