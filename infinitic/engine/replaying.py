@@ -19,7 +19,7 @@ from infinitic.engine.running import asked, drain, raised, returned, run
 from infinitic.engine.settling import complete
 from infinitic.engine.slots import TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
-from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, SignalReceived, TaskCompleted, TimerFired
+from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TaskCompleted, TimerFired
 from infinitic.history import ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
 from infinitic.records import FAILED, RUNNING
 
@@ -198,8 +198,8 @@ def _redo(instance: Instance, failed: Turn, late: Sequence[Turn], key: str) -> N
 
 def _again(instance: Instance, event: AnyEvent) -> bool:
     """Apply an event anew; False when it changes nothing now. Nobody's failure is taken for the last word."""
-    if instance.end is not None and not isinstance(event, SignalReceived):
-        return True  # it failed again: signals are kept for the next retry
+    if instance.end is not None:  # it failed again: what came late comes late once more
+        return ARRIVE[type(event)](instance, event) is not None
     slot = instance.open.get(getattr(event, "position", ""))
     if isinstance(event, AttemptFailed) and isinstance(slot, TaskSlot) and event.retry_in is None:
         if event.attempt == slot.attempt:

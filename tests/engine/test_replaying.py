@@ -334,6 +334,20 @@ def test_a_signal_to_a_failed_run_is_known_after_a_retry_that_fails_at_once_too(
     assert run.signal("s1", "news", 1) is None
 
 
+def test_an_answer_that_came_late_is_known_after_a_retry_that_fails_at_once_too():
+    def flow():
+        dispatch(step("beside"))
+        yield from step("a")
+        raise ValueError("bug")
+
+    run = drive(flow)
+    run.complete("m0.1")
+    run.complete("m0.0", 1)
+    run.retry()
+
+    assert run.complete("m0.0", 1) is None
+
+
 def test_a_run_that_fails_again_later_can_be_retried_again():
     def flow():
         a = yield from step("a")
