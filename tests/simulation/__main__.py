@@ -19,7 +19,7 @@ from tests.simulation.running import run, run_seeds, told
 def main(seeds: int, first: int, jobs: int | None, seed: int | None, replay: str | None) -> None:
     """Run so many SEEDS (default 2,000): each is a world of its own, full of troubles.
 
-    A seed that fails is shrunk, and its trace printed, with a token that replays it.
+    The first seed that breaks a promise is shrunk, and its trace printed, with a token that replays it.
     """
     if seed is not None or replay is not None:
         try:
@@ -32,8 +32,11 @@ def main(seeds: int, first: int, jobs: int | None, seed: int | None, replay: str
         sys.exit(bool(ran.broken))
     with click.progressbar(length=seeds, label="simulating", file=sys.stderr) as bar:
         result = run_seeds(range(first, first + seeds), jobs, bar.update)
+    promises: set[str] = set()
     for failed, broken in result.broken:
-        click.echo(told(failed, broken))
+        promise = broken.partition(":")[0]
+        click.echo(f"seed {failed}: {broken}" if promise in promises else told(failed, broken))
+        promises.add(promise)
     click.echo(result.summary)
     sys.exit(bool(result.broken))
 
