@@ -58,7 +58,7 @@ POINTS = (
     Point(COMMIT, "an instance changes", r"UPDATE heads SET run = :run,.* record = :record"),
     Point(COMMIT, "an instance keeps its record", r"UPDATE heads SET run = :run,(?!.* record = )"),
     Point(COMMIT, "a turn is written", r"INSERT INTO turns ", upto=MANY),
-    Point(COMMIT, "a run begins", r"INSERT INTO runs "),
+    Point(COMMIT, "a run begins", r"many INSERT INTO runs "),
     Point(COMMIT, "an old run's turns go", r"many DELETE FROM turns "),
     Point(COMMIT, "an old run goes", r"many DELETE FROM runs "),
     Point(COMMIT, "a timer is set", r"INSERT OR REPLACE INTO timers "),
