@@ -10,7 +10,7 @@ from msgspec import structs
 
 from dsl.calls import TaskCall
 from infinitic.engine.ambient import Ambient
-from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt, remember
+from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt
 from infinitic.engine.branches import Branch
 from infinitic.engine.comparing import check_all_taken, places_of, recorded_task
 from infinitic.engine.ending import close_branches
@@ -193,7 +193,7 @@ def _redo(instance: Instance, failed: Turn, late: Sequence[Turn], key: str) -> N
             events.extendleft(reversed(early.pop(position, [])))
         instance.draft.carried = ()
     instance.voided = dict.fromkeys(voided)
-    remember(instance, key)
+    instance.senders.update(dict.fromkeys([*(turn.event.id for turn in retries), key]))
 
 
 def _again(instance: Instance, event: AnyEvent) -> bool:

@@ -576,12 +576,14 @@ def test_branches_of_the_failed_turn_may_be_gone():
     assert run.status == "completed"
 
 
-def test_a_retry_is_known_by_its_id():
+def test_each_retry_is_known_by_its_id():
     run = drive(lambda: (yield from step("a")))
     run.fail("m0.0", OSError("a"))
     run.retry()
+    run.fail("m0.0", OSError("b"), attempt=2)
+    run.retry()
 
-    assert "retry-2" in run.instance.senders
+    assert list(run.instance.senders) == ["retry-2", "retry-4"]
 
 
 def test_many_late_answers_are_applied_in_order():
