@@ -82,6 +82,11 @@ def check(
     with open_storage(settings, "infinitic check") as storage, silence():
         programs = programs_of(modules)
         total = sum(storage.count(Filter(workflow=workflow or "", status=status)) for status in statuses)
+        if workflow and workflow not in programs and not total:
+            raise click.UsageError(
+                f"{', '.join(modules)}: no workflow {workflow}, nor is there an open instance of one; "
+                f"there are {', '.join(sorted(programs))}"
+            )
         total = min(total, limit or total)
         tally = Tally()
         ids = covered(storage, programs, statuses, tally, workflow or "", limit or 0)

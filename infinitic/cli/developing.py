@@ -39,6 +39,8 @@ from infinitic.worker.watching import MODES
 
 LOOK = 0.5
 """Seconds between two looks at the files: a few hundred cost a millisecond, and no package is needed for it."""
+PATIENCE = 1.0
+"""Seconds that a worker may take to end before that is told."""
 CHECKED = 1_000
 """How many open instances are checked, the newest ones."""
 
@@ -75,7 +77,8 @@ def _command(settings: Settings, places: Sequence[str], watch: str, verbose: int
     options = [part for name, value in given.items() if value is not None for part in (name, value)]
     options += ["--debug"] * settings.debug + ["-v"] * verbose + ["--watch", watch]
     # -B: a .pyc is told by second and size, which is too coarse for whoever saves twice a second
-    return [sys.executable, "-B", "-m", "infinitic", "dev", *options, *places]
+    # -P: a file named like a module of Python's must not stand in for it; `imported` puts folders on the path
+    return [sys.executable, "-B", "-P", "-m", "infinitic", "dev", *options, *places]
 
 
 def _folders(places: Sequence[str]) -> list[Path]:
@@ -107,9 +110,10 @@ class Supervisor:
     def _serve_until_something_changes(self) -> None:
         files = state(self._folders)  # before the code is imported: what changes from now on is seen
         with self._serving():
-            news = self._news(files)
-            stopping = "stopping: waiting for the tasks that run; once more to stop at once"
-            _say(f"{_listed(news)} changed" if news else stopping)
+            if news := self._news(files):
+                _say(f"{_listed(news)} changed")
+            elif self._child is not None and self._child.poll() is None:
+                _say("stopping: waiting for the tasks that run; once more to stop at once")
 
     def _news(self, files: State) -> list[str]:
         """The files that changed, once some have and rest; empty when it is asked to stop."""
@@ -118,22 +122,33 @@ class Supervisor:
             news = changed(files, now := state(self._folders))
             if news and not self._asked.wait(LOOK / 5) and state(self._folders) == now:
                 return news
-            if self._child is not None and self._child.poll() is not None and not told:
+            if not told and self._child is not None and (code := self._child.poll()) is not None:
                 told = True
-                _say("waiting for a change; Ctrl-C stops")
+                killed = f"the worker was killed by {signal.Signals(-code).name}; " if code < 0 else ""
+                _say(f"{killed}waiting for a change; Ctrl-C stops")
         return []
 
     @contextmanager
     def _serving(self) -> Iterator[None]:
         """A serving process for as long as the block lasts. It lets running tasks finish."""
         theirs, ours = os.pipe()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child's too, until it ignores it
         self._child = subprocess.Popen([*self._command, "--lifeline", str(theirs)], pass_fds=(theirs,))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(theirs)
         try:
             yield
         finally:
             os.close(ours)
-            self._child.wait()
+            self._wait_for(self._child)
+
+    def _wait_for(self, child: subprocess.Popen[bytes]) -> None:
+        try:
+            child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            if not self._asked.is_set():  # else it was said
+                _say("waiting for the tasks that run; Ctrl-C twice to stop at once")
+            child.wait()
 
     @contextmanager
     def _taking_signals(self) -> Iterator[None]:
@@ -166,6 +181,7 @@ def _listed(files: Sequence[str]) -> str:
 def _serve(settings: Settings, places: Sequence[str], watch: str, verbose: int, lifeline: int) -> int:
     """Import, check, and serve until nobody holds the other end of the lifeline."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to both; the other process decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     log_to_stderr(verbose + 2 * settings.debug)
     made = introduced(
         settings, load(_modules(places)), "a change of a file starts it anew, Ctrl-C stops it", watch=watch
@@ -189,7 +205,7 @@ def _modules(places: Sequence[str]) -> list[str]:
         for script in here.scripts:
             _say(f"skipped {script}: importing it would run a worker or a client")
     if not modules:
-        problem = f"no file beneath {', '.join(places)} imports infinitic"
+        problem = f"no file beneath {', '.join(places)} imports infinitic, tests and scripts aside"
         raise RegistrationError(problem, "Name the folder or the module that holds the workflows.")
     return modules
 

@@ -104,12 +104,23 @@ def _base(node: ast.ImportFrom, path: Path, folder: Path) -> str:
 
 def _runs(tree: ast.Module | None) -> bool:
     """Whether importing the file would run a worker or a client: outside of functions and of `if __name__ == …`."""
-    statements = [node for node in tree.body if not _is_guarded(node)] if tree is not None else []
+    body = tree.body if tree is not None else []
+    statements = [node for node in body if not _is_guarded(node)]
     made = {name for node in statements for name in _made(node)} | RUNNERS
+    functions = {one.name: one for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    runs: set[str] = set()
+    while more := {name for name, one in functions.items() if name not in runs and _uses([one], made, runs)}:
+        runs |= more
+    return _uses(statements, made, runs)
+
+
+def _uses(statements: Sequence[ast.stmt], made: set[str], runs: set[str]) -> bool:
+    """Whether these enter one of the workers and clients *made*, call a method of it, or a function that *runs* one."""
     nodes = [one for node in statements for one in ast.walk(node)]
-    entered = [item.context_expr for node in nodes if isinstance(node, ast.With) for item in node.items]
-    called = [node.func.value for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    return any(_root(one) in made for one in (*entered, *called))
+    entered = [item.context_expr for node in nodes if isinstance(node, ast.With | ast.AsyncWith) for item in node.items]
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    used = [*entered, *(one.value for one in calls if isinstance(one, ast.Attribute))]
+    return any(_root(one) in made for one in used) or any(isinstance(one, ast.Name) and one.id in runs for one in calls)
 
 
 def _is_guarded(node: ast.stmt) -> bool:

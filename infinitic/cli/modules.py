@@ -62,8 +62,9 @@ def imported(name: str) -> ModuleType:
         raise
     except Exception as error:
         raise _broken(name, error) from error
-    if path is not None and not path.samefile(found.__file__ or ""):
-        problem = f"{name} would be imported as {module}, which is {found.__file__} already"
+    there = getattr(found, "__file__", None)
+    if path is not None and not (there and path.samefile(there)):
+        problem = f"{name} would be imported as {module}, which is {there or 'a part of Python itself'} already"
         raise RegistrationError(problem, "Rename one, or put them into packages.")
     return found
 

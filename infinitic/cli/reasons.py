@@ -179,13 +179,11 @@ def _listed(items: list[str], more: int) -> str:
 
 def _chain(chain: tuple[Link, ...], now: int) -> str:
     """How the others stand, down to the one that holds up all above it."""
-    said = _stands(chain[0], now)
-    for one in chain[1:]:
-        said += f" {one.workflow_id}, which {_stands(one, now)}"
-    return said
+    below = (*(f" {one.workflow_id}" for one in chain[1:]), "")
+    return ", which ".join(_stands(one, now, id) for one, id in zip(chain, below, strict=True))
 
 
-def _stands(one: Link, now: int) -> str:
+def _stands(one: Link, now: int, below: str = "") -> str:
     unserved = one.traffic is not None and not one.traffic.consumers
     served = f" (no worker serves {one.workflow} just now)" if unserved else ""
     if not one.status:
@@ -195,7 +193,7 @@ def _stands(one: Link, now: int) -> str:
         return f"is suspended{served}: {words.shortened(reason, 200)}"
     if one.status not in OPEN:
         return f"is {one.status}: its answer is on the way"
-    return f"waits for {words.wait(one.wait, now)}{served}" if one.wait is not None else f"is running{served}"
+    return f"waits for {words.wait(one.wait, now)}{below}{served}" if one.wait is not None else f"is running{served}"
 
 
 # ----------------------------------------------------------------------------------------- who is not there
@@ -258,9 +256,13 @@ def _ended(why: Reasons, now: int) -> Iterable[str]:
     elif why.error is not None and story.status == FAILED:
         yield f"{said}: {words.error(why.error)}{_raised(why.error)}."
         yield from _culprit(why)
-        yield "Nothing will try it again by itself."
+        if not story.reason:
+            yield "Nothing will try it again by itself."
     else:
         yield f"{said}."
+    if story.reason:
+        reason = words.reason(story.reason, story.workflow_id).rstrip(".")
+        yield f"What came after that waits in its inbox ({_inbox(why)}) and cannot be applied: {reason}."
     if story.late:
         are = "command is" if story.late == 1 else "commands are"
         yield f"{story.late} {are} still under way, and nobody waits for the answer."
@@ -283,7 +285,7 @@ def _culprit(why: Reasons) -> Iterable[str]:
 
 def _helps(why: Reasons) -> Iterable[Advice]:
     story, id = why.story, quote(why.story.workflow_id)
-    if story.status == SUSPENDED:
+    if story.status == SUSPENDED or story.reason:
         yield _worker(f"with code of {story.workflow} that fits")
     elif story.status == FAILED:
         yield f"retry {id}", "goes on where it failed"

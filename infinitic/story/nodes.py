@@ -128,7 +128,7 @@ class Method:
 
 @frozen
 class Story:
-    """One run. *reason* says why it is suspended, *unreceived* are signals that nobody received yet.
+    """One run. *reason* says why what came cannot be applied, *unreceived* are signals that nobody received yet.
 
     *waiting* counts all that is waited for, *late* what is under way although the run has ended. *previous*
     and *following* are the run ids before and after a continue-as-new.

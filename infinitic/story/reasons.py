@@ -23,7 +23,7 @@ Serving = Mapping[str, Traffic | None]
 class Link:
     """Another instance that is waited for. *status* is "" until a worker has taken it up.
 
-    *wait* is what it waits for itself, the longest of *waiting*. *traffic* is of its workflow's topic.
+    *wait* is what it waits for itself while it runs, the longest of *waiting*. *traffic* is of its workflow's topic.
     """
 
     workflow: str
@@ -103,7 +103,7 @@ def link(workflow: str, workflow_id: str, record: StateRecord | None, traffic: T
     """What is said of another instance, by its record, if it has one yet."""
     if record is None:
         return Link(workflow, workflow_id, traffic=traffic)
-    waits = sorted(record.waits, key=lambda one: one.since) if record.status in OPEN else []
+    waits = sorted(record.waits, key=lambda one: one.since) if record.status == RUNNING else []
     return Link(
         record.workflow, workflow_id, record.status, record.reason, next(iter(waits), None), record.waiting, traffic
     )
@@ -136,7 +136,7 @@ def explain(
         _since(record, wanted),
         tuple(wanted),
         serving.get(workflow_topic(story.workflow)),
-        sum(one.topic == workflow_topic(story.workflow) and one.message.kind == "event" for one in way),
+        len({_identity(one.message) for one in way if _is_event_for(story.workflow, one)}),
         Counter(_kind(decode_message(item.body)) for item in stored.inbox),
         _unsent(stored),
         bytes(record.value).decode(errors="replace"),
@@ -176,6 +176,15 @@ def _culprit(story: Story, error: ErrorValue | None) -> Step | None:
 def _unsent(stored: Stored) -> int:
     version, mark = stored.version, stored.mark
     return len(stored.unsent) + version.turns - (mark.turns if mark.run == version.run else 0)
+
+
+def _is_event_for(workflow: str, one: OnTheWay) -> bool:
+    return one.topic == workflow_topic(workflow) and one.message.kind == "event"
+
+
+def _identity(message: Message) -> tuple[str, str, str, int]:
+    """What a message has in common with its repetitions: a client that waits sends the same again and again."""
+    return message.id, message.run, message.position, message.attempt
 
 
 def _kind(message: Message) -> str:

@@ -227,7 +227,7 @@ class _Teller:
             run=started.run or record.run,
             status=status,
             methods=tuple(self._method(number, record) for number in range(len(self.methods))),
-            reason=record.reason if current and not ended else "",
+            reason=record.reason if current else "",
             tags=started.tags,
             meta=started.meta,
             parent=started.caller,

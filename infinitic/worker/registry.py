@@ -83,8 +83,9 @@ class Registry:
             raise RegistrationError(f"workflows=[…] holds {workflow!r}, which is no workflow", _workflow_hint(workflow))
         program = Program(workflow, fingerprint(workflow))
         if program.name in self.programs:
+            both = _modules(self.programs[program.name].definition, workflow)
             raise RegistrationError(
-                f"two workflows are named {program.name!r}", "Rename one, as in @workflow(name='…')."
+                f"two workflows are named {program.name!r}{both}", "Rename one, as in @workflow(name='…')."
             )
         if isinstance(workflow, type) and not any(d.kind == "method" for d in program.members.values()):
             raise RegistrationError(
@@ -133,8 +134,9 @@ class Registry:
         contract = task.contract
         key = (contract.owner, contract.name)
         if key in self.handlers:
+            both = _modules(self.handlers[key].fn, fn)
             raise RegistrationError(
-                f"two services give the task {contract.label}", "Register one of them, or rename by name='…'."
+                f"two services give the task {contract.label}{both}", "Register one of them, or rename by name='…'."
             )
         if inspect.isasyncgenfunction(task.fn) or inspect.isgeneratorfunction(task.fn):
             raise RegistrationError(f"the task {contract.label} is a generator", "A task returns its answer.")
@@ -158,6 +160,12 @@ def _is_workflow(value: Any) -> bool:
     return isinstance(value, WorkflowFunction) or (
         isinstance(value, type) and issubclass(value, Workflow) and value is not Workflow
     )
+
+
+def _modules(*both: Any) -> str:
+    """Where two of one name are, as in `, in acme.flows and in other.flows`; "" for one module."""
+    names = [getattr(getattr(one, "fn", one), "__module__", "") for one in both]
+    return f", in {names[0]} and in {names[1]}" if len(set(names)) > 1 else ""
 
 
 def _workflow_hint(value: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from infinitic.messages import Outgoing
+from infinitic.records import SUSPENDED
 from infinitic.topics import dead_topic, workflow_topic
 from infinitic.worker.changes import Change
 
@@ -35,8 +36,11 @@ def report(change: Change) -> None:
             position,
             failure,
         )
-    if change.problem:
-        log.error("%s %s is suspended: %s", change.workflow, change.workflow_id, change.problem)
+    before = change.held.record if change.held is not None else None
+    if change.problem and (before is None or before.reason != change.problem):  # else it was told
+        waits = change.record is None or change.record.status == SUSPENDED
+        what = "is suspended" if waits else "cannot be taken up again"
+        log.error("%s %s %s: %s", change.workflow, change.workflow_id, what, change.problem)
 
 
 def dead_letters(change: Change) -> Iterator[Outgoing]:

@@ -29,7 +29,7 @@ from infinitic.events import (
     TimerFired,
 )
 from infinitic.history import Turn, encode_turn
-from infinitic.records import SUSPENDED, StateRecord
+from infinitic.records import OPEN, SUSPENDED, StateRecord
 from infinitic.serialization import Serializer, error_value
 from infinitic.story import Story, tell
 
@@ -100,7 +100,8 @@ class Told:
 
     def record(self, reason: str = "") -> StateRecord:
         record = state_record(self.instance)
-        return replace(record, status=SUSPENDED, reason=f"wf-1: {reason}") if reason else record
+        status = SUSPENDED if record.status in OPEN else record.status
+        return replace(record, status=status, reason=f"wf-1: {reason}") if reason else record
 
     def story(self, reason: str = "") -> Story:
         return tell(self.record(reason), self.turns)

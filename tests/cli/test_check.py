@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infinitic.cli.exits import DIVERGED, OK, OPERATOR
+from infinitic.cli.exits import DIVERGED, OK, OPERATOR, USAGE
 from infinitic.client import Client
 from tests.cli import trips
 from tests.cli.conftest import Ended
@@ -130,6 +130,17 @@ def test_workflow_and_limit_choose_what_is_checked(url, opened):
 
     assert checked(url, "trips", "--limit", "2").out == "✔ 2 instances replay as before\n"
     assert checked(url, "trips", "--workflow", "trip").out == "✔ there is nothing to replay\n"
+
+
+def test_a_workflow_that_is_nowhere_is_refused(url, folder):
+    (folder / "other.py").write_text("from infinitic import workflow\n\n@workflow\ndef other() -> None:\n    pass\n")
+    told = checked(url, "other.py", "--workflow", "othr")
+
+    assert (told.code, told.line) == (
+        USAGE,
+        "other.py: no workflow othr, nor is there an open instance of one; there are other. "
+        "See infinitic check --help.",
+    )
 
 
 def test_failed_instances_are_checked_only_when_asked_for(infinitic, url, folder, worker):

@@ -37,7 +37,7 @@ class Dev:
     """`infinitic dev` in a process of its own, and what it says, line by line."""
 
     def __init__(self, url: str, *args: str) -> None:
-        command = [sys.executable, "-m", "infinitic", "dev", *args, "--url", url]
+        command = [sys.executable, "-P", "-m", "infinitic", "dev", *args, "--url", url]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         self.said: list[str] = []
 
@@ -168,17 +168,23 @@ def test_the_serving_process_ends_with_the_one_that_looks(dev):
     assert one.process.stderr.read() == ""  # which ends when both have closed it
 
 
-def test_a_second_signal_ends_it_at_once(infinitic, folder, dev):
+@pytest.fixture
+def busy(infinitic, folder, dev) -> Dev:
+    """It serves `blocking.py`, and runs a task that ends once somebody writes to `begun`."""
     (folder / "blocking.py").write_text(BLOCKING)
     os.mkfifo(folder / "begun")
     one = dev("blocking.py")
     one.until(READY)
     infinitic("start", "waiting")
     (folder / "begun").read_text()
-    one.process.send_signal(signal.SIGINT)
-    one.until(STOPPING)
+    return one
 
-    assert one.stop() == INTERRUPTED
+
+def test_a_second_signal_ends_it_at_once(busy):
+    busy.process.send_signal(signal.SIGINT)
+    busy.until(STOPPING)
+
+    assert busy.stop() == INTERRUPTED
 
 
 def test_a_folder_without_workflows_says_so_and_waits(folder, dev):
@@ -186,9 +192,52 @@ def test_a_folder_without_workflows_says_so_and_waits(folder, dev):
     one = dev(".")
     lines = one.until("waiting for a change")
 
-    problem = "no file beneath . imports infinitic. Name the folder or the module that holds the workflows."
+    problem = (
+        "no file beneath . imports infinitic, tests and scripts aside. "
+        "Name the folder or the module that holds the workflows."
+    )
     assert lines[0] == f"error: {problem}"
-    assert one.stop() == OK
+    assert (one.stop(), one.said) == (OK, ["stopped"])  # there are no tasks to wait for
+
+
+# found by Python in each process that it starts, before the first module is imported
+INTERRUPTED_EARLY = """
+import os, signal, sys
+if "--lifeline" in sys.orig_argv:
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_ctrl_c_while_the_serving_process_starts_breaks_nothing(folder, dev, monkeypatch):
+    (folder / "early").mkdir()
+    (folder / "early" / "sitecustomize.py").write_text(INTERRUPTED_EARLY)
+    monkeypatch.setenv("PYTHONPATH", str(folder / "early"))
+
+    assert dev("trips.py").until(READY)[-1].endswith(READY)
+
+
+def test_a_file_that_is_named_like_a_module_of_python_harms_nobody(folder, dev):
+    (folder / "queue.py").write_text("raise RuntimeError('not me')\n")
+
+    assert dev("trips.py").until(READY)[-1].endswith(READY)
+
+
+def test_a_change_that_waits_for_a_task_says_so(busy, folder):
+    (folder / "blocking.py").write_text(f"{BLOCKING}\n")
+
+    assert busy.until("Ctrl-C twice") == [
+        "blocking.py changed",
+        "waiting for the tasks that run; Ctrl-C twice to stop at once",
+    ]
+    busy.process.send_signal(signal.SIGINT)
+    (folder / "begun").write_text("done")
+    assert busy.process.wait(60) == OK
+
+
+def test_a_worker_that_is_killed_says_by_what(folder, dev):
+    (folder / "deadly.py").write_text("import os, infinitic\nos.kill(os.getpid(), 9)\n")
+
+    assert dev("deadly.py").until("waiting") == ["the worker was killed by SIGKILL; waiting for a change; Ctrl-C stops"]
 
 
 def test_wrong_use_ends_at_once(bare):

@@ -143,6 +143,15 @@ def test_a_module_that_is_not_there_suggests_the_nearest(infinitic):
     assert infinitic("worker", "trps.py").line == "There is no file trps.py. Did you mean trips?"
 
 
+def test_a_file_that_is_named_like_a_part_of_python_is_refused(infinitic, folder):
+    (folder / "time.py").write_text("")
+
+    assert infinitic("worker", "time.py").line == (
+        "time.py would be imported as time, which is a part of Python itself already. "
+        "Rename one, or put them into packages."
+    )
+
+
 def test_a_module_that_looks_like_none_lists_what_there_is(infinitic, folder):
     told = infinitic("worker", "nowhere")
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from infinitic import Flow, gather, workflow
 from infinitic.cli import reasons
 from infinitic.cli.data import reasons_data
-from infinitic.events import SignalReceived, Started, TaskCompleted
+from infinitic.events import Retried, SignalReceived, Started, TaskCompleted
 from infinitic.history import encode_turn
 from infinitic.messages import Message, encode_message, event_message
 from infinitic.records import InboxItem, Mark, StateRecord, Stored, TurnRow, Version, Wait
@@ -60,8 +60,8 @@ def task(attempt=1, position="m0.0", holder="", *, runs=False, service="charge")
     return OnTheWay(f"service:{service}", Message("task", "t", "w", "wf-1", RUN, position, attempt), holder, runs)
 
 
-def event(workflow):
-    return OnTheWay(f"workflow:{workflow}", Message("event", "e"))
+def event(workflow, id="e"):
+    return OnTheWay(f"workflow:{workflow}", Message("event", id))
 
 
 def retried():
@@ -310,12 +310,32 @@ audit.py:N now asks for another. Restore the old code.
     )
 
 
+def test_children_without_workers_say_so_behind_their_ids():
+    told = Told(parent("visa"))
+    child = StateRecord("payment", "pay-1", "r", waits=(Wait("m0.0", "child", "audit", workflow_id="audit-1"),))
+    deepest = StateRecord("audit", "audit-1", "r", waits=(Wait("m0.0", "task", "charge"),))
+    chain = (link("payment", "pay-1", child, Traffic()), link("audit", "audit-1", deepest, Traffic()))
+
+    assert (
+        "The child waits for audit audit-1 (no worker serves payment just now), which waits for charge "
+        "(no worker serves audit just now)."
+    ) in reasons.paragraph(explained(told, chain=chain), later(told, 20))[1]
+
+
+def test_a_suspended_child_is_itself_what_holds_all_up():
+    wait = Wait("m0.0", "child", "audit", workflow_id="audit-1")
+    record = StateRecord("payment", "pay-1", "r", "suspended", "why", waits=(wait,), waiting=1)
+
+    assert link("payment", "pay-1", record, None).wait is None
+
+
 # --- who is not there ---
 
 
 def test_an_orphan_says_that_nobody_serves_it_and_what_was_not_sent():
     told = Told(Loyalty.run(2))
-    way = [event("Loyalty"), event("Loyalty"), event("trip")]
+    again = event("Loyalty", "e2")  # from a client that waits for an answer, and sent the same again
+    way = [event("Loyalty", "e1"), again, again, event("trip")]
 
     assert (
         said(explained(told, {"workflow:Loyalty": Traffic(0, 9)}, way, unsent=1), later(told, 3_600))
@@ -413,6 +433,20 @@ charge(card, 500))`). It comes from attempt 2 of charge(card="slow", cents=500) 
 given.py:N in refused: `raise ConnectionError("no route to the bank")`). Nothing will try it again
 by itself.
   infinitic retry wf-1  # goes on where it failed
+  infinitic show wf-1  # shows all its steps"""
+    )
+
+
+def test_a_retry_that_the_code_cannot_follow_says_so():
+    told = retried()
+    told.fail("m0.0", 2)
+    reason = "history says one, but trips.py:12 now asks for another. Restore it."
+
+    assert said(explained(told, reason=reason, inbox=[Retried("r")]), later(told, 200)).endswith(
+        """given.py:N in refused: `raise ConnectionError("no route to the bank")`). What came after that waits
+in its inbox (1 retry) and cannot be applied: history says one, but trips.py:N now asks for another.
+Restore it.
+  infinitic worker MODULE  # with code of payment that fits
   infinitic show wf-1  # shows all its steps"""
     )
 

@@ -59,6 +59,9 @@ def test_a_file_that_is_no_python_is_served_so_that_importing_it_says_why(empty,
         "import infinitic\nworker = infinitic.Worker(workflows=[])\nwith worker:\n    pass\n",
         "from infinitic import Client\nclient = Client()\nprint(client.count())\n",
         "from infinitic import Client\nif True:\n    with Client() as client:\n        pass\n",
+        "from infinitic import Client\ndef main():\n    with Client():\n        pass\nmain()\n",
+        "from infinitic import AsyncClient\nasync def run():\n    async with AsyncClient():\n        pass\n"
+        "async def main():\n    await run()\nasyncio.run(main())\n",
     ],
 )
 def test_scripts_that_would_run_something_are_named_and_not_imported(empty, write, text):

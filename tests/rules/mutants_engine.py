@@ -275,9 +275,33 @@ MUTANTS = (
     Mutant(
         "a retry is known by its id",
         ENGINE_REPLAYING,
-        ("    remember(instance, key)\n"),
+        ("[*(turn.event.id for turn in retries), key]"),
+        "[]",
+        (f"{ENGINE_REPLAYING_TESTS}::test_each_retry_is_known_by_its_id",),
+    ),
+    Mutant(
+        "a retry that was followed by another one is known by its id",
+        ENGINE_REPLAYING,
+        ("[*(turn.event.id for turn in retries), key]"),
+        "[key]",
+        (f"{ENGINE_REPLAYING_TESTS}::test_each_retry_is_known_by_its_id",),
+    ),
+    Mutant(
+        "what came late for a failed run comes late once more when its retry fails at once",
+        ENGINE_REPLAYING,
+        ("        return ARRIVE[type(event)](instance, event) is not None\n"),
+        "        return True\n",
+        (
+            f"{ENGINE_REPLAYING_TESTS}::test_a_signal_to_a_failed_run_is_known_after_a_retry_that_fails_at_once_too",
+            f"{ENGINE_REPLAYING_TESTS}::test_an_answer_that_came_late_is_known_after_a_retry_that_fails_at_once_too",
+        ),
+    ),
+    Mutant(
+        "what another instance dropped is not cleaned up as this one",
+        "infinitic/engine/ambient.py",
+        ("        gc.disable()\n"),
         "",
-        (f"{ENGINE_REPLAYING_TESTS}::test_a_retry_is_known_by_its_id",),
+        ("tests/engine/test_ambient.py::test_what_another_instance_dropped_is_not_cleaned_up_as_this_one",),
     ),
     Mutant(
         "a retry resets the policy only",

@@ -903,6 +903,21 @@ def test_a_restart_by_code_that_raises_what_is_no_exception_waits_for_other_code
     assert town.stored().inbox == ()
 
 
+def test_what_an_instance_is_suspended_for_is_logged_once(town, caplog):
+    strange[:] = [True] * 9
+    hand = town.conductor(odd_once)
+    town.start(odd_once("odd"))
+    hand.step()
+    for number in (1, 2, 3):
+        town.signal("odd_once", "w", "numbers", number)
+        hand.step()
+    strange.clear()
+
+    assert [record.getMessage() for record in caplog.records if "suspended" in record.getMessage()] == [
+        "odd_once w is suspended: Odd: odd (its code raised what is no Exception)"
+    ]
+
+
 def test_code_that_raises_in_its_cleanup_when_it_is_evicted_stops_nobody(town):
     @workflow
     def spiteful(error: str) -> Flow[int]:

@@ -67,6 +67,13 @@ def test_two_services_that_give_the_same_task_are_refused():
     assert "two services give the task charge" in refused(services=[charge, other])
 
 
+def test_two_of_one_name_say_in_which_modules_they_are():
+    other = workflow(name="trip")(lambda: None)
+    other.fn.__module__ = "acme.trips"
+
+    assert f"two workflows are named 'trip', in {__name__} and in acme.trips." in refused(workflows=[trip, other])
+
+
 def test_a_contract_that_is_not_implemented_is_refused():
     assert "Hotels does not implement the task Hotels.book" in refused(services=[Hotels])
 
