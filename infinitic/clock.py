@@ -26,5 +26,10 @@ def steady(clock: Clock) -> Clock:
     """
     if clock is not system_clock:
         return clock
-    ahead = system_clock() - time.monotonic_ns() // 1000
-    return lambda: ahead + time.monotonic_ns() // 1000
+    ahead = system_clock() - _since_boot()
+    return lambda: ahead + _since_boot()
+
+
+def _since_boot() -> int:
+    """Microseconds, in which the time that the machine slept is counted: `time.monotonic()` leaves it out."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000

@@ -158,12 +158,13 @@ def _waits_for(record: StateRecord | None, awaited: Awaited) -> str:
         return f"it is {record.status}: {record.reason}"
     if not record.waits:
         return ""
-    shown = [_shown(wait) for wait in record.waits[:SHOWN_WAITS]]
+    shown = [shown_wait(wait) for wait in record.waits[:SHOWN_WAITS]]
     more = record.waiting - len(shown)
     return "it waits for " + ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def _shown(wait: Wait) -> str:
+def shown_wait(wait: Wait) -> str:
+    """What is waited for, and how it stands, in a few words."""
     facts = []
     if wait.attempt > 1:
         facts.append(f"attempt {wait.attempt}")

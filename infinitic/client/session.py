@@ -243,16 +243,19 @@ def wanted(workflow: Any, status: str | None, tag: str | None, since: datetime |
         workflow="" if workflow is None else name_of(workflow),
         status=status or "",
         tag=tag or "",
-        since=0 if since is None else _instant(since),
+        since=0 if since is None else instant_of(since, "since="),
     )
 
 
-def _instant(since: Any) -> int:
-    if not isinstance(since, datetime):
-        raise TypeError(f"since= takes a datetime, not {since!r}")
-    if since.utcoffset() is None:
-        raise ValueError(f"since={since!r} is naive: say which time zone is meant, as in since.replace(tzinfo=UTC)")
-    return from_datetime(since)
+def instant_of(when: Any, what: str) -> int:
+    """An aware datetime in microseconds since 1970. Raises `TypeError` or `ValueError`, which name *what* it is for."""
+    if not isinstance(when, datetime):
+        raise TypeError(f"{what} takes a datetime, not {when!r}")
+    if when.utcoffset() is None:
+        raise ValueError(
+            f"{what[:-1]}={when!r} is naive: say which time zone is meant, as in {what[:-1]}.replace(tzinfo=UTC)"
+        )
+    return from_datetime(when)
 
 
 def checked_limit(limit: int | None) -> int | None:

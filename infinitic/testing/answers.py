@@ -15,6 +15,14 @@ def _name_of(channel: str | Channel[Any] | Sender[Any]) -> str:
     return str(getattr(found, "name", found))
 
 
+def _raisable(error: Exception | type[Exception]) -> Exception:
+    """*error*, which may be a class, as in `raise`. Raises `TypeError` for what cannot be raised."""
+    made = error() if isinstance(error, type) else error
+    if not isinstance(made, Exception):
+        raise TypeError(f"what is raised is an exception, not {error!r}")
+    return made
+
+
 @frozen
 class TaskCompleted:
     """The task that was asked for at *position* returned *value*."""
@@ -28,7 +36,7 @@ class TaskRaised:
     """The task at *position* failed for good with *error*: the workflow gets a `TaskFailed` with this cause."""
 
     position: str
-    error: Exception
+    error: Exception = field(converter=_raisable)
 
 
 @frozen
@@ -51,7 +59,7 @@ class ChildRaised:
     """The workflow at *position* failed with *error*: the one that waits gets a `WorkflowFailed` with this cause."""
 
     position: str
-    error: Exception
+    error: Exception = field(converter=_raisable)
 
 
 @frozen

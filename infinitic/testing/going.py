@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
+from dsl.context import TASK
 from infinitic.backends import Committed, Step
 from infinitic.backends.distributed import DistributedBackend
+from infinitic.client.answers import shown_wait
 from infinitic.client.waiting import Waits
 from infinitic.clock import SECOND
 from infinitic.events import Frame, to_datetime
@@ -28,6 +31,10 @@ from infinitic.worker.tasks import Attempt
 
 CENTURY = 100 * 365 * 86_400
 JUMPS = 10_000
+COMMITS = 50_000
+"""After so many without a jump of the clock, nobody waits for anything: an endless loop."""
+ALWAYS = 100
+"""A history of so many turns is replayed whenever it grew; a longer one, when it grew by a tenth."""
 SHOWN = 10
 
 
@@ -62,21 +69,44 @@ class StageTransport(MemoryTransport):
         super().publish(batch)
 
 
+Run: TypeAlias = tuple[str, str, str]
+"""Workflow, id, run."""
+
+
+class Restless(BaseException):
+    """So much was done that it will not end."""
+
+
 class StageBackend(DistributedBackend):
-    """A backend that remembers which runs got turns, until they are checked."""
+    """A backend that knows which runs are to be checked. Raises `Restless` after 50,000 commits in one go."""
 
     def __init__(self, transport: StageTransport, storage: StageStorage) -> None:
         super().__init__(transport, storage)
-        self.moved: dict[tuple[str, str, str], None] = {}  # workflow, id, run
+        self.commits = 0
+        self._moved: dict[Run, int] = {}  # how many turns there are
+        self._checked: dict[Run, int] = {}  # and how many there were
 
     def commit(self, steps: Sequence[Step], tasks: Consumer | None = None, capacity: int = 0) -> Committed:
+        self.commits += 1
+        if self.commits > COMMITS:
+            raise Restless
         committed = super().commit(steps, tasks, capacity)
         for step, won in zip(steps, committed.won, strict=True):
             if won and step.append is not None:
                 append = step.append
-                moved = ((append.workflow, append.workflow_id, turn.run) for turn in append.turns)
-                self.moved.update(dict.fromkeys(moved))
+                turns = {(append.workflow, append.workflow_id, turn.run): turn.number + 1 for turn in append.turns}
+                self._moved.update(turns)
         return committed
+
+    def to_check(self, *, all_that_moved: bool) -> list[Run]:
+        """The runs whose histories grew since they were given here: by a tenth, where they are long."""
+        grew = [
+            run
+            for run, turns in self._moved.items()
+            if all_that_moved or turns <= ALWAYS or 10 * turns >= 11 * self._checked.get(run, 0)
+        ]
+        self._checked.update((run, self._moved.pop(run)) for run in grew)
+        return grew
 
 
 class Goings:
@@ -90,7 +120,7 @@ class Goings:
         self._around = around(codec)
         self._backend = StageBackend(self.transport, self.storage)
         self._worker: SteppedWorker | None = None
-        self._lock = threading.RLock()  # an `AsyncClient` waits on threads
+        self._locks: dict[str, threading.RLock] = {}
 
     def backend(self) -> DistributedBackend:
         """One more handle on storage and transport."""
@@ -112,6 +142,14 @@ class Goings:
             )
         return self._worker
 
+    def _alone(self) -> threading.RLock:
+        """Who goes on holds it: one thread of the test, for an `AsyncClient` waits on threads; or one of a task.
+
+        A task that waits goes on within the step that runs it, by a lock of its own.
+        """
+        task = TASK.get()
+        return self._locks.setdefault(task.id if task is not None else "", threading.RLock())
+
     def restart(self) -> None:
         """Have another worker begin, which finds all in the storage."""
         worker, self._worker = self._worker, None
@@ -125,12 +163,17 @@ class Goings:
 
     def settle(self) -> None:
         """Do all that can be done now. Raises `NonDeterminismError` when a replay comes to something else."""
-        with self._lock:
-            self._work()
-            while self.worker.is_rung:
+        with self._alone():
+            self._backend.commits = 0
+            try:
                 self._work()
-            self.worker.flush_marks()
-            self._check()
+                while self.worker.is_rung:
+                    self._work()
+                self.worker.flush_marks()
+            except Restless:
+                why = f"it goes on for ever, and in {COMMITS} steps no time has passed"
+                raise Stalled(why, tuple(self._waits())) from None
+            self.check()
 
     def _work(self) -> None:
         self.worker.work()
@@ -139,7 +182,7 @@ class Goings:
 
     def drive(self, done: Callable[[], bool], seconds: float | None) -> None:
         """Go on until *done*. Raises `Stalled` when nothing is left to happen, and what `settle` raises."""
-        with self._lock:
+        with self._alone():
             end = None if seconds is None else self.clock.now + round(seconds * SECOND)
             self.settle()
             last = self.clock.now + CENTURY * SECOND if end is None else end
@@ -159,7 +202,7 @@ class Goings:
 
     def advance(self, length: int) -> None:
         """Let so many microseconds pass, and do all that is due meanwhile, each at its time."""
-        with self._lock:
+        with self._alone():
             end = self.clock.now + length
             self.settle()
             while self._jump(end):
@@ -181,19 +224,14 @@ class Goings:
 
     # --- checks ---
 
-    def _check(self) -> None:
-        moved, self._backend.moved = self._backend.moved, {}
-        for workflow, workflow_id, run in moved:
+    def check(self, *, all_that_moved: bool = False) -> None:
+        """Replay histories that grew. Raises `NonDeterminismError` when a replay comes to something else."""
+        for workflow, workflow_id, run in self._backend.to_check(all_that_moved=all_that_moved):
             bodies = [row.body for row in self.storage.history(workflow_id, run)]
-            held = self.worker.conductor.cache.get(workflow_id)
+            held = self._worker.conductor.cache.get(workflow_id) if self._worker is not None else None
             live = held.instance if held is not None else None
-            check(
-                self.registry.programs[workflow],
-                workflow_id,
-                bodies,
-                self._around,
-                live if live is not None and live.run == run else None,
-            )
+            its = live if live is not None and live.run == run else None
+            check(self.registry.programs[workflow], workflow_id, bodies, self._around, its)
 
     def _waits(self) -> list[str]:
         """What every open instance waits for, and what was sent to nobody."""
@@ -221,12 +259,11 @@ def _told(record: StateRecord) -> list[str]:
     name = f"{record.workflow} {record.workflow_id!r}"
     if record.reason:
         return [f"{name} is {record.status}: {record.reason}"]
-    return [f"{name} waits for {_shown(wait)}" for wait in record.waits[:SHOWN]]
+    return [f"{name} waits for {_placed(wait)}" for wait in record.waits[:SHOWN]]
 
 
-def _shown(wait: Wait) -> str:
-    place = wait.stack[-1] if wait.stack else None
-    return f"{wait.kind} {wait.name}" + (f", {_place(place)}" if place is not None else "")
+def _placed(wait: Wait) -> str:
+    return shown_wait(wait) + (f", {_place(wait.stack[-1])}" if wait.stack else "")
 
 
 def _place(frame: Frame) -> str:

@@ -16,11 +16,12 @@ from dsl.inlines import ContinueAsNew, Inline
 from dsl.workflows import workflow
 from infinitic import events
 from infinitic.client.calls import decoded, result_decoder
+from infinitic.client.session import instant_of
 from infinitic.engine import turns
 from infinitic.engine.comparing import same, shown
 from infinitic.engine.instance import Diverged, Instance, Refusal
 from infinitic.engine.programs import Program
-from infinitic.events import NULL, from_datetime
+from infinitic.events import NULL
 from infinitic.history import AnyIssued, ChildIssued, InlineIssued, ReceiveIssued, Turn, decode_turn, encode_turn
 from infinitic.ids import derived_id
 from infinitic.records import COMPLETED
@@ -43,7 +44,7 @@ ID, RUN = "rehearsal", "0" * 31 + "1"
 class Asked:
     """A command that workflow code asked for, as history records it.
 
-    Equal to a command that asks for the same: `rehearse(trip("Oslo")).commands == [Hotels.book("Oslo")]`.
+    Equal to a command that asks for the same: `rehearse(trip("Oslo")).commands == (Hotels.book("Oslo"),)`.
     *position* is what an answer names; *kind* is task, timer, receive, child, call, signal, inline or continue.
     """
 
@@ -181,9 +182,10 @@ def replay(
     """
     with closing(Rehearsing(call_of(flow), at, Serializer(codecs))) as rehearsing:
         turns_given = [encode_turn(one) for one in answers if isinstance(one, Turn)]
-        for answer in answers:
-            if not isinstance(answer, Turn):
-                rehearsing.take(answer)
+        if turns_given and len(turns_given) < len(answers):
+            raise TypeError("replay() takes answers or a history, not both")
+        for answer in answers if not turns_given else ():
+            rehearsing.take(answer)  # type: ignore[arg-type]  # there is no turn among them
         return rehearsing.again(turns_given or rehearsing.bodies)
 
 
@@ -195,7 +197,7 @@ class Rehearsing:
         self.program = Program(definition if definition.kind == "workflow" else definition.holder)
         self.bodies: list[bytes] = []
         self._kinds: dict[str, str] = {}  # of what was asked for, by position
-        self._at, self._codec, self._around = from_datetime(at), codec, around(codec)
+        self._at, self._codec, self._around = instant_of(at, "at="), codec, around(codec)
         self._decode = result_decoder(codec, definition)
         self._instance = Instance(self.program, ID, self._around)
         start = events.Started("start", self.program.name, RUN, definition.name if definition.bound else "")
@@ -203,7 +205,9 @@ class Rehearsing:
         self._apply(structs.replace(start, **given))
 
     def take(self, answer: Answer) -> None:
-        """Have the workflow hear *answer*. Raises `Unexpected`, `EncodeError`, `DecodeError`."""
+        """Have the workflow hear *answer*. Raises `TypeError`, `Unexpected`, `EncodeError`, `DecodeError`."""
+        if not isinstance(answer, Answer):
+            raise TypeError(f"an answer is TaskCompleted(…), SignalSent(…) or the like, not {answer!r}")
         self._apply(self._event(answer))
 
     def _event(self, answer: Answer) -> events.AnyEvent:

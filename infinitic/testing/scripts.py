@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 from attrs import evolve
@@ -27,7 +29,14 @@ class Script:
         outcome = self._outcomes.popleft() if len(self._outcomes) > 1 else self._outcomes[0]
         if isinstance(outcome, BaseException):
             raise outcome.with_traceback(None)
+        if isinstance(outcome, type) and issubclass(outcome, BaseException):
+            raise outcome
         return outcome(*args, **kwargs) if callable(outcome) else outcome
+
+    async def later(self, *args: Any, **kwargs: Any) -> Any:
+        """The same, for outcomes of which some are `async def`."""
+        outcome = self(*args, **kwargs)
+        return await outcome if inspect.isawaitable(outcome) else outcome
 
 
 class Scripts:
@@ -36,7 +45,7 @@ class Scripts:
     def __init__(self, registry: Registry, codec: Serializer) -> None:
         self._registry, self._codec = registry, codec
         self._lengths: dict[Key, int] = {}
-        self._attempts: dict[Key, list[Any]] = defaultdict(list)
+        self._attempts: dict[Key, list[Callable[[], Any]]] = defaultdict(list)  # what makes their arguments
 
     def replace(self, task: Any, outcomes: tuple[Any, ...]) -> bool:
         """Have *task* give these outcomes; whether its service was not served before."""
@@ -53,7 +62,9 @@ class Scripts:
             retry=task.retry,
             timeout=task.timeout,
         )
-        self._registry.handlers[key_of(task)] = evolve(handler, fn=Script(outcomes), is_async=False)
+        script, is_async = Script(outcomes), any(map(inspect.iscoroutinefunction, outcomes))
+        fn = script.later if is_async else script
+        self._registry.handlers[key_of(task)] = evolve(handler, fn=fn, is_async=is_async)
         return not known[0]
 
     def take(self, task: Any, length: int) -> None:
@@ -62,8 +73,8 @@ class Scripts:
 
     def began(self, attempt: Attempt) -> int:
         """An attempt begins: how long it takes, in microseconds."""
-        key = (attempt.handler.service, attempt.handler.name)
-        self._attempts[key].append(attempt.arguments)
+        key, decode = (attempt.handler.service, attempt.handler.name), attempt.handler.signature.decode_arguments
+        self._attempts[key].append(partial(decode, attempt.request.arguments))  # anew: a task may change its own
         return self._lengths.get(key, 0)
 
     def attempts(self, task: Any) -> tuple[TaskCall[Any], ...]:
@@ -72,7 +83,7 @@ class Scripts:
         names = task.arguments_type.__struct_fields__
         return tuple(
             TaskCall(task, task.arguments_type(**{name: getattr(one, name) for name in names}))
-            for one in self._attempts[key_of(task)]
+            for one in [made() for made in self._attempts[key_of(task)]]
         )
 
 

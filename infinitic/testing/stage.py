@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import count
 from types import TracebackType
@@ -16,7 +17,8 @@ from dsl.services import Service, Task
 from dsl.timers import Duration, Timer, sleep
 from dsl.workflows import Workflow, WorkflowFunction
 from infinitic.client import AsyncClient, Client
-from infinitic.events import from_datetime, to_datetime
+from infinitic.client.session import instant_of
+from infinitic.events import to_datetime
 from infinitic.serialization import Codec, Serializer
 from infinitic.testing.going import Goings
 from infinitic.testing.rehearsing import BEGIN
@@ -40,7 +42,8 @@ class Stage:
     says what the workflows wait for. A *timeout* of a client is by the same clock.
 
     After each of these the histories that grew are replayed from their bytes: `NonDeterminismError` names the line of
-    workflow code that would have gone another way.
+    workflow code that would have gone another way. A history of more than a hundred turns is replayed when it grew by
+    a tenth, and in the end.
 
     *workflows*, *services*, *retry*, *timeout* and *codecs* are as for `Worker`; *at* is an aware datetime at which the
     stage begins. Tasks run one after the other, when their turn comes, on the thread of the test; what an `async def`
@@ -62,7 +65,7 @@ class Stage:
             workflows, services, codec=codec, retry=retry, timeout=as_timeout(timeout, "Stage(timeout=)")
         )
         self._scripts = Scripts(registry, codec)
-        self._goings = goings = Goings(registry, codec, from_datetime(at), self._scripts.began)
+        self._goings = goings = Goings(registry, codec, instant_of(at, "at="), self._scripts.began)
         self.client = Client.over(goings.backend(), codecs=codecs, clock=goings.clock, driver=goings)
         self.aclient = AsyncClient.over(goings.backend(), codecs=codecs, clock=goings.clock, driver=goings)
         """The client for `async def` tests; the rest of the stage is called as it is."""
@@ -95,8 +98,8 @@ class Stage:
     def script(self, task: Callable[..., Call[R]], *outcomes: R | Exception | Callable[..., R]) -> None:
         """Say what the attempts of *task* come to from now on: one outcome each, the last one for all that follow.
 
-        An exception is raised, a function is called with the arguments, anything else is returned. A task that no
-        service here implements may be scripted too.
+        An exception is raised, a function is called with the arguments (and awaited, where it is `async def`), anything
+        else is returned. A task that no service here implements may be scripted too.
         """
         if self._scripts.replace(task, outcomes):
             self._goings.restart()
@@ -109,12 +112,13 @@ class Stage:
         minutes: float = 0,
         hours: float = 0,
         days: float = 0,
+        weeks: float = 0,
     ) -> None:
         """Say how long each attempt of *task* takes from now on: it runs when it begins, and answers so much later.
 
         One that takes longer than its timeout fails by that.
         """
-        timer = sleep(seconds, minutes=minutes, hours=hours, days=days)
+        timer = sleep(seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
         assert isinstance(timer, Timer)
         self._scripts.take(task, timer.delay)
 
@@ -136,4 +140,6 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        with closing(self):
+            if kind is None:
+                self._goings.check(all_that_moved=True)

@@ -20,6 +20,7 @@ from infinitic.clock import SECOND, Clock
 from infinitic.engine.instance import Surroundings
 from infinitic.messages import Delivery, Outgoing
 from infinitic.serialization import Serializer
+from infinitic.testing.looping import TaskLoop
 from infinitic.worker.batches import Conductor
 from infinitic.worker.registry import Registry
 from infinitic.worker.serving import TOMBSTONE, _run_inline
@@ -116,7 +117,7 @@ class SteppedWorker:
         self._attempts = TaskStep(self.registry, codec, clock, name, Random(0))
         self.underway: list[Underway] = []
         """Attempts whose time has not come."""
-        self._runner: asyncio.Runner | None = None
+        self._loop = TaskLoop()
 
     # --- workflows ---
 
@@ -201,7 +202,7 @@ class SteppedWorker:
         consumer.began(attempt.delivery)
         try:
             if attempt.handler.is_async:
-                return self._run_async(attempt)
+                return self._loop.run(self._awaited(attempt))
             return partial(self._attempts.succeeded, attempt, contextvars.Context().run(self._call, attempt))
         except TASK_FAILURES as error:
             return partial(self._attempts.failed, attempt, error)
@@ -211,11 +212,6 @@ class SteppedWorker:
     def _call(self, attempt: Attempt) -> Any:
         self._attempts.begin(attempt)
         return attempt.call()
-
-    def _run_async(self, attempt: Attempt) -> Answer:
-        """All `async def` tasks share one event loop, as in a worker; it goes on only while one of them runs."""
-        self._runner = self._runner or asyncio.Runner()
-        return self._runner.run(self._awaited(attempt), context=contextvars.Context())
 
     async def _awaited(self, attempt: Attempt) -> Answer:
         limit = asyncio.timeout(attempt.timeout)
@@ -247,6 +243,4 @@ class SteppedWorker:
     def _end(self) -> None:
         self.tasks.submitted.clear()
         self.underway.clear()
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.close()
+        self._loop.close()

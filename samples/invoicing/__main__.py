@@ -16,5 +16,5 @@ with Stage(workflows=[invoicing], services=[bank, customers]) as stage:
         if customers.suspended:
             print(f"{stage.now:%d %b %Y}: suspended for {customers.suspended['acme']}")
             bank.accounts["acme"] += 10_000
-            stage.client.run(settled.by_id("acme").send("by transfer"))
+            stage.client.run(settled.by_id("acme").send(5))  # by transfer
     print(f"{stage.now:%d %b %Y}: acme is {acme.status()}")

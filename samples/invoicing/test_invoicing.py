@@ -96,9 +96,21 @@ def test_who_does_not_pay_is_suspended_until_the_invoice_is_settled(
     assert customers.suspended == {"acme": "invoice 1: 50 cents are wanted, and 0 are there"}
     assert len(stage.attempts(Payments.collect)) == 3
 
-    stage.client.run(settled.by_id("acme").send("in cash"))
+    stage.client.run(settled.by_id("acme").send(1))
     stage.settle()
     assert customers.suspended == {}
+
+
+def test_an_invoice_that_is_settled_twice_settles_no_other(stage: Stage, bank: Bank, customers: CustomerList) -> None:
+    bank.accounts["acme"] = 0
+    for _ in range(2):
+        stage.client.run(used.send(10))
+        stage.advance(days=33)
+        stage.client.run(settled.by_id("acme").send(1))
+        stage.client.run(settled.by_id("acme").send(1))
+        stage.settle()
+
+    assert customers.suspended == {"acme": "invoice 2: 50 cents are wanted, and 0 are there"}
 
 
 def test_of_1000_signals_over_several_runs_none_is_lost(stage: Stage, bank: Bank) -> None:

@@ -6,7 +6,7 @@ from infinitic import Channel, Flow, TaskFailed, continue_as_new, now, sleep_unt
 from samples.invoicing.contract import Customers, Invoice, Payments
 
 usage = Channel(int, name="usage")  # units, as they are used
-settled = Channel(str, name="settled")  # how an invoice was paid by other means
+settled = Channel(int, name="settled")  # the number of an invoice that was paid by other means
 
 A_RUN = 12
 """How many invoices one run makes: then the next run begins, with an empty history."""
@@ -37,5 +37,6 @@ def collect(invoice: Invoice) -> Flow[None]:
         yield from Payments.collect(invoice)
     except TaskFailed as failure:
         yield from Customers.suspend(invoice.customer, f"invoice {invoice.number}: {failure.error}")
-        yield from settled.receive()
+        while (yield from settled.receive()) != invoice.number:
+            pass  # it was of an earlier one
         yield from Customers.resume(invoice.customer)

@@ -17,6 +17,8 @@ class Account:
 
 @frozen
 class NotEnoughPoints(Exception):
+    """Also for fewer than one point."""
+
     wanted: int
     held: int
 

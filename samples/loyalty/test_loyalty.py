@@ -7,7 +7,7 @@ import pytest
 
 from infinitic import Client, Worker, WorkflowFailed, sleep
 from infinitic.testing import SignalSent, Stage, TimerFired, rehearse
-from samples.loyalty.contract import Account, NotEnoughPoints, OutOfStock, Vouchers
+from samples.loyalty.contract import Account, Mail, NotEnoughPoints, OutOfStock, Vouchers
 from samples.loyalty.services import CornerShop, LetterBox
 from samples.loyalty.workflow import Loyalty
 
@@ -66,6 +66,16 @@ def test_nobody_spends_more_than_there_is(stage: Stage) -> None:
     assert stage.client.run(ada.account()) == Account(100, "bronze")
 
 
+@pytest.mark.parametrize("points", [0, -100])
+def test_nobody_earns_by_spending_less_than_nothing(stage: Stage, points: int) -> None:
+    stage.client.start(Loyalty.run("Grace"), id="grace")
+
+    for call in (ada.redeem(points), ada.give(to="grace", points=points)):
+        with pytest.raises(WorkflowFailed, match=f"{points} points are wanted, and 0 are there"):
+            stage.client.run(call)
+    assert stage.client.run(ada.account()) == Account(0, "bronze")
+
+
 def test_two_who_redeem_at_once_cannot_spend_the_same_points(stage: Stage) -> None:
     stage.takes(Vouchers.issue, hours=1)
     stage.client.run(ada.bonus.send(100))
@@ -106,6 +116,34 @@ def test_points_can_be_given_to_another_member(stage: Stage) -> None:
     assert stage.client.run(Loyalty.by_id("grace").account()) == Account(30, "bronze")
 
 
+def test_what_nobody_takes_comes_back(stage: Stage) -> None:
+    stage.client.run(ada.bonus.send(100))
+
+    with pytest.raises(WorkflowFailed, match="there is no Loyalty instance with the id 'nobody'"):
+        stage.client.run(ada.give(to="nobody", points=30))
+
+    assert stage.client.run(ada.account()) == Account(100, "bronze")
+
+
+def test_a_post_office_on_strike_ends_no_membership(stage: Stage) -> None:
+    stage.script(Mail.send, ConnectionError("on strike"))
+    stage.client.run(ada.bonus.send(200))
+    stage.advance(days=7)
+
+    assert stage.client.run(ada.account()) == Account(210, "silver")
+
+
+def test_whoever_leaves_gets_back_what_was_not_spent(stage: Stage, mail: LetterBox) -> None:
+    stage.takes(Vouchers.issue, hours=1)
+    stage.script(Vouchers.issue, OutOfStock("sold out"))
+    stage.client.run(ada.bonus.send(100))
+    stage.client.start(ada.redeem(60))
+    stage.client.run(ada.close())
+
+    assert stage.client.get("ada", Loyalty.run).result() == 100
+    assert mail.letters == ["to Ada: goodbye, with 100 points"]
+
+
 def test_whoever_leaves_gets_no_more_points(stage: Stage, mail: LetterBox) -> None:
     stage.advance(days=14)
     stage.client.run(ada.close())
@@ -123,7 +161,11 @@ def test_bonuses_and_weeks_are_counted_side_by_side() -> None:
 
     assert week == sleep(days=7)
     assert bonus.kind == "receive"
-    assert [one.kind for one in later.waiting] == ["timer", "task"]  # the next week, the letter
+    assert [one.kind for one in later.waiting] == [
+        "timer",
+        "task",
+        "receive",
+    ]  # the next week, the letter, the next bonus
 
 
 def test_over_a_sqlite_file(tmp_path: Path, mail: LetterBox) -> None:

@@ -241,3 +241,24 @@ def test_what_is_no_flow_is_refused():
     next(started)
     with pytest.raises(ValueError, match="runs already"):
         rehearse(started)
+
+
+def test_what_is_no_answer_is_refused():
+    with pytest.raises(TypeError, match=r"an answer is TaskCompleted.* or the like, not 'm0.0'"):
+        rehearse(trip("Oslo"), ["m0.0"])
+    with pytest.raises(TypeError, match="what is raised is an exception, not 'down'"):
+        TaskRaised("m0.0", "down")
+
+
+def test_an_error_may_be_given_by_its_class():
+    with pytest.raises(TaskFailed) as failed:
+        rehearse(trip("Oslo"), [TaskRaised("m0.0", ConnectionError)]).result  # noqa: B018
+
+    assert isinstance(failed.value.error, ConnectionError)
+
+
+def test_a_history_is_not_answered_further():
+    history = rehearse(trip("Oslo")).history
+
+    with pytest.raises(TypeError, match="answers or a history, not both"):
+        replay(trip("Oslo"), [*history, *BOOKED])

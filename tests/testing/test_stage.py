@@ -12,7 +12,7 @@ import pytest
 from dsl import Flow, Retry, now, sleep, task, timeout, uuid4, workflow
 from dsl.context import current_task
 from infinitic import RegistrationError, TaskTimedOut, UnknownWorkflow, WorkflowCancelled, WorkflowFailed
-from infinitic.testing import Stage, Stalled, Undetermined
+from infinitic.testing import Stage, Stalled, Undetermined, going
 from tests.testing.given import Booking, Cars, Counter, GrandHotels, Hotels, charge, confirmed, text, trip, waits
 
 BEGIN = datetime(2030, 1, 1, 9, tzinfo=UTC)
@@ -251,6 +251,52 @@ def test_async_tasks_share_one_loop_and_may_be_slow():
     assert len(set(map(id, loops))) == 1
 
 
+def test_a_script_may_name_a_class_of_exceptions(stage):
+    stage.script(charge, ConnectionError, "paid")
+
+    assert paid(stage).result() == "paid"
+
+
+def test_a_script_may_hold_functions_that_are_to_be_awaited(stage):
+    async def book(city):
+        await asyncio.sleep(0)
+        return Booking(f"fake {city}", 10)
+
+    stage.script(Cars.book, ConnectionError("down"), book)
+
+    assert paid(stage).result() == "visa paid 430"
+
+
+def test_attempts_show_what_was_asked_for_and_not_what_the_task_made_of_it():
+    @task
+    def last(numbers: list[int]) -> int:
+        return numbers.pop()
+
+    @workflow
+    def taking() -> Flow[int]:
+        return (yield from last([1, 2]))
+
+    with Stage(workflows=[taking], services=[last]) as stage:
+        assert (stage.client.run(taking()), stage.attempts(last)) == (2, (last([1, 2]),))
+
+
+def test_async_tasks_may_use_the_async_client_even_for_other_async_tasks():
+    @workflow
+    def inner() -> Flow[str]:
+        return (yield from Cars.book("Oslo")).number
+
+    @task
+    async def ask() -> list[str]:
+        return await asyncio.gather(stage.aclient.run(inner()), stage.aclient.run(inner()))
+
+    @workflow
+    def outer() -> Flow[list[str]]:
+        return (yield from ask())
+
+    with Stage(workflows=[outer, inner], services=[ask, Cars]) as stage:
+        assert stage.client.run(outer()) == ["C-Oslo", "C-Oslo"]
+
+
 def test_tasks_may_use_the_client_of_the_stage():
     @task
     def tell(id: str) -> int:
@@ -318,6 +364,41 @@ def test_what_goes_on_for_ever_is_told():
         stage.client.run(endless())
 
 
+def test_what_goes_on_for_ever_in_no_time_is_told(monkeypatch):
+    monkeypatch.setattr(going, "COMMITS", 300)
+
+    @workflow
+    def impatient() -> Flow[None]:
+        while (yield from Hotels.book("Oslo")).euros > 100:
+            pass
+
+    with Stage(workflows=[impatient], services=[GrandHotels]) as stage, pytest.raises(Stalled) as stalled:
+        stage.client.run(impatient(), timeout=60)
+    assert stalled.value.reason == "it goes on for ever, and in 300 steps no time has passed"
+    assert stalled.value.waits[0].endswith('`while (yield from Hotels.book("Oslo")).euros > 100:`')
+
+
+def test_what_is_told_says_why_something_is_tried_again():
+    @task(retry=Retry(max_attempts=10**6, initial=86_400, factor=1, maximum=86_400, jitter=0))
+    def wrong() -> None:
+        raise ValueError("no such booking")
+
+    @workflow
+    def stubborn() -> Flow[None]:
+        yield from wrong()
+
+    with Stage(workflows=[stubborn], services=[wrong]) as stage, pytest.raises(Stalled) as stalled:
+        stage.client.run(stubborn())
+    assert "last error ValueError: no such booking" in stalled.value.waits[0]
+
+
+def test_a_stage_begins_at_an_aware_time():
+    with pytest.raises(ValueError, match=r"at=datetime\.datetime\(2030, 1, 1, 9, 0\) is naive: say which time zone"):
+        Stage(at=BEGIN.replace(tzinfo=None))
+    with pytest.raises(TypeError, match="at= takes a datetime, not '2030-01-01'"):
+        Stage(at="2030-01-01")
+
+
 def test_code_that_does_something_else_when_it_is_replayed_fails_the_test():
     times = []
 
@@ -347,6 +428,19 @@ def test_state_that_differs_when_it_is_replayed_fails_the_test():
             stage.settle()
 
 
+def test_a_long_history_is_checked_each_time_it_grew_by_a_tenth_and_in_the_end(monkeypatch):
+    replayed = []
+    checked = going.check
+    monkeypatch.setattr(going, "check", lambda *given: (replayed.append(len(given[2])), checked(*given)))
+
+    with Stage(workflows=[Counter]) as stage:
+        stage.client.start(Counter.run(until=1_000), id="c")
+        for _ in range(234):
+            stage.client.run(Counter.by_id("c").steps.send(1))
+
+    assert replayed == [*range(2, 101), 110, 121, 134, 148, 163, 180, 198, 218, 235]
+
+
 # --- other clients, other tests ---
 
 
@@ -357,6 +451,32 @@ def test_an_async_client_waits_by_the_same_clock(stage):
         return await asyncio.gather(*handles)
 
     assert asyncio.run(both()) == ["visa paid 600", "no trip to Oslo"]
+
+
+def test_a_stage_may_be_used_on_a_running_loop():
+    @workflow
+    def driving() -> Flow[str]:
+        return (yield from Cars.book("Oslo")).number
+
+    async def drives():
+        with Stage(workflows=[driving], services=[Cars]) as stage:
+            handle = await stage.aclient.start(driving(), id="d")
+            stage.settle()
+            return await handle, stage.client.run(driving()), await stage.aclient.run(driving())
+
+    assert asyncio.run(drives()) == ("C-Oslo", "C-Oslo", "C-Oslo")
+
+
+def test_the_threads_own_loop_is_left_alone(stage):
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        paid(stage).result()
+        stage.close()
+        assert asyncio.get_event_loop() is loop
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def test_importing_infinitic_imports_nothing_of_this():
