@@ -72,7 +72,9 @@ def _not_taken_up(why: NotTakenUp, now: int) -> str:
 
 def _waits(why: Reasons, now: int) -> Iterable[str]:
     if not why.wanted:
-        yield f"is running, and waits for nothing that is known. It last went on {_when(why.since, now)}."
+        idle = not (why.coming or why.unsent or why.inbox)
+        cause = ": its branches wait for each other" if idle else " that is known"
+        yield f"is running, and waits for nothing{cause}. It last went on {_when(why.since, now)}."
         return
     first, *rest = why.wanted[:SHOWN]
     stack = first.step.stack

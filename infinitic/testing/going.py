@@ -259,7 +259,8 @@ def _told(record: StateRecord) -> list[str]:
     name = f"{record.workflow} {record.workflow_id!r}"
     if record.reason:
         return [f"{name} is {record.status}: {record.reason}"]
-    return [f"{name} waits for {_placed(wait)}" for wait in record.waits[:SHOWN]]
+    shown = [f"{name} waits for {_placed(wait)}" for wait in record.waits[:SHOWN]]
+    return shown or [f"{name} waits for nothing: its branches wait for each other"]
 
 
 def _placed(wait: Wait) -> str:

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 from msgspec.structs import replace
 
-from infinitic import Flow, gather, workflow
+from infinitic import Flow, gather, sleep, spawn, workflow
 from infinitic.cli import reasons
 from infinitic.cli.data import reasons_data
 from infinitic.events import Retried, SignalReceived, Started, TaskCompleted
@@ -82,6 +82,31 @@ def failing() -> Flow[None]:
 
 
 # --- what it waits for ---
+
+
+@workflow
+def knotted() -> Flow[int]:
+    """Waits for a branch that waits for itself."""
+    branches = []
+
+    def branch() -> Flow[int]:
+        yield from sleep(1)
+        return (yield from branches[0])
+
+    branches.append(spawn(branch()))
+    return (yield from branches[0])
+
+
+def test_branches_that_wait_for_each_other_are_told():
+    told = Told(knotted())
+    told.fire("m0.b0.0", after=1)
+    why = explained(told, {"workflow:knotted": Traffic(1, 0)})
+
+    assert (
+        said(why, later(told, 20))
+        .splitlines()[0]
+        .startswith("knotted wf-1 is running, and waits for nothing: its branches wait for each other. It last went on")
+    )
 
 
 def test_a_signal_is_waited_for():

@@ -45,7 +45,9 @@ class Witness:
             if wins and (append.changes or append.turns):
                 self._world.stirred = True
                 for row in append.timers_set:
-                    self._due[row.workflow_id, row.run, row.position, row.attempt] = row.due
+                    timer = (row.workflow_id, row.run, row.position, row.attempt)
+                    # a retry by hand sets those that are open again, perhaps for later
+                    self._due[timer] = min(row.due, self._due.get(timer, row.due))
                 for turn in append.turns:
                     key = (append.workflow_id, turn.run, turn.number)
                     check(key not in self._when, "no turn is written twice", key)

@@ -6,10 +6,11 @@ import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from dsl import Flow, Retry, now, sleep, task, timeout, uuid4, workflow
+from dsl import Flow, Retry, now, sleep, spawn, task, timeout, uuid4, workflow
 from dsl.context import current_task
 from infinitic import RegistrationError, TaskTimedOut, UnknownWorkflow, WorkflowCancelled, WorkflowFailed
 from infinitic.testing import Stage, Stalled, Undetermined, going
@@ -483,3 +484,21 @@ def test_importing_infinitic_imports_nothing_of_this():
     code = "import sys, infinitic; infinitic.Worker, infinitic.Client; print('infinitic.testing' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@workflow
+def knotted() -> Flow[int]:
+    """Waits for a branch that waits for itself."""
+    branches: list[Any] = []
+
+    def branch() -> Flow[int]:
+        yield from sleep(1)
+        return (yield from branches[0])
+
+    branches.append(spawn(branch()))
+    return (yield from branches[0])
+
+
+def test_branches_that_wait_for_each_other_are_told():
+    with Stage(workflows=[knotted]) as stage, pytest.raises(Stalled, match="'k' waits for nothing: its branches wait"):
+        stage.client.start(knotted(), id="k").result()
