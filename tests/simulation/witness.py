@@ -13,7 +13,7 @@ from infinitic.engine.record import state_record
 from infinitic.events import AnyEvent, AttemptFailed, Started, TaskCompleted, TimerFired
 from infinitic.history import Turn, decode_turn
 from infinitic.messages import AGAIN, Delivery, Message, Outgoing, Reply, event_of
-from infinitic.records import OPEN, RUNNING, Append, StateRecord
+from infinitic.records import OPEN, RUNNING, Append, StateRecord, decode_record, encode_record
 from infinitic.topics import SERVICE, WORKFLOW
 from infinitic.worker.loading import origin_of
 
@@ -97,7 +97,7 @@ class Witness:
             return
         instance = self._world.fresh(record.workflow, workflow_id)
         engine.replay(instance, [row.body for row in self._world.stored(workflow_id).runs[run]])
-        again = state_record(instance, record.starts)
+        again = decode_record(encode_record(state_record(instance, record.starts)))
         engine.close(instance)
         check(_facts(again) == _facts(record), "the record is what history says", workflow_id, again, record)
 
