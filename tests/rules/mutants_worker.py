@@ -23,6 +23,13 @@ WORKER_TIMERS_TESTS = "tests/worker/test_timers.py"
 
 MUTANTS = (
     Mutant(
+        "a worker tells the storage's time from its first turn on",
+        "infinitic/worker/batches.py",
+        "        self.skew = backend.storage.now() - clock() if registry.programs else 0\n",
+        "        self.skew = 0\n",
+        ("tests/rules/test_timer_rules.py::test_a_worker_tells_the_storages_time_from_its_first_turn_on",),
+    ),
+    Mutant(
         "the mark that is written alone clears the rows of fired timers",
         MARKS,
         ("        timers_cleared=tuple((run, position) for _, run, position in held.fired),\n"),

@@ -3,9 +3,11 @@
 import pytest
 
 from dsl import Flow, dispatch, race, sleep, workflow
+from infinitic.backends.distributed import DistributedBackend
 from infinitic.events import AttemptFailed, SignalReceived, TimerFired
 from infinitic.history import TimerIssued
 from infinitic.serialization import error_value
+from infinitic.testing.stepped import SteppedWorker
 from infinitic.topics import service_topic
 from tests.rules.given import (
     SERVED,
@@ -30,6 +32,22 @@ from tests.rules.given import (
 from tests.worker.given import NOON, RUN, SECOND
 
 NEXT = f"{9:032x}"
+
+
+@pytest.mark.parametrize("ahead", [-10, 10])
+def test_a_worker_tells_the_storages_time_from_its_first_turn_on(town, ahead):
+    """It has not swept yet, and its own clock is wrong: the timer would be early, or late."""
+    worker = SteppedWorker(
+        DistributedBackend(town.transport.another(), town.storage.another()),
+        workflows=[napping],
+        clock=lambda: town.clock() + ahead * SECOND,
+        codec=town.codec,
+    )
+    town.start(napping(5))
+    worker.step()
+
+    [row] = town.stored().timers
+    assert row.due == NOON + 5 * SECOND
 
 
 @pytest.mark.parametrize("where", ["after persist", "before publish"])
