@@ -23,7 +23,7 @@ from infinitic.serialization import Serializer
 from infinitic.testing.looping import TaskLoop
 from infinitic.worker.batches import Conductor
 from infinitic.worker.registry import Registry
-from infinitic.worker.serving import TOMBSTONE, _run_inline
+from infinitic.worker.serving import TOMBSTONE, run_inline
 from infinitic.worker.source import source_line
 from infinitic.worker.sweeps import Sweeper
 from infinitic.worker.tasks import Attempt, TaskStep
@@ -39,7 +39,7 @@ TASK_FAILURES = (Exception, asyncio.CancelledError, SystemExit)
 
 def around(codec: Serializer) -> Surroundings:
     """What a worker lends to its instances."""
-    return Surroundings(codec, source_line, _run_inline)
+    return Surroundings(codec, source_line, run_inline)
 
 
 class Taken:

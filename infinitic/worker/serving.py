@@ -105,7 +105,7 @@ class Worker:
         try:
             step = TaskStep(self.registry, self._codec, self._clock, self.name)
             executor = Executor(step, self._config.concurrency, loops.finished)
-            surroundings = Surroundings(self._codec, source_line, _run_inline)
+            surroundings = Surroundings(self._codec, source_line, run_inline)
             conductor = Conductor(
                 backend,
                 self.registry,
@@ -179,7 +179,7 @@ class Worker:
         self.close()
 
 
-def _run_inline(command: Inline[Any]) -> Any:
+def run_inline(command: Inline[Any]) -> Any:
     """Run an inline function as if outside of the workflow: it can ask for nothing."""
     token = WORKFLOW.set(None)
     try:
