@@ -137,17 +137,27 @@ def call_status(record: StateRecord, call_id: str) -> str:
 
 
 def too_long(
-    awaited: Awaited, seconds: float, record: StateRecord | None, *, known: bool, trouble: Exception | None
+    awaited: Awaited,
+    seconds: float,
+    record: StateRecord | None,
+    *,
+    known: bool,
+    trouble: Exception | None,
+    unserved: bool = False,
 ) -> str:
-    """What whoever stopped waiting is told. *known* says that *record* is what the storage has."""
+    """What whoever stopped waiting is told.
+
+    *known* says that *record* is what the storage has, *unserved* that no worker is there.
+    """
     if awaited.again is not None:
         said = f"{awaited.label}: {awaited.workflow_id!r} did not answer within {seconds:g} s; it stays sent"
     else:
         said = f"{awaited.label} {awaited.workflow_id!r} has not ended within {seconds:g} s, and goes on"
     if trouble is not None:
         return f"{said}; what is heard of it is uncertain just now: {trouble}"
-    reason = _waits_for(record, awaited) if known else ""
-    return f"{said}; {reason}" if reason else said
+    reasons = [_waits_for(record, awaited)] if known and not (unserved and record is None) else []
+    reasons += [f"no worker serves {awaited.workflow} just now"] if unserved else []
+    return "; ".join([said, *filter(None, reasons)])
 
 
 def _waits_for(record: StateRecord | None, awaited: Awaited) -> str:

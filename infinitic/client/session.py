@@ -27,6 +27,7 @@ from infinitic.messages import Reply
 from infinitic.records import STATUSES, Filter, StateRecord
 from infinitic.serialization import Serializer
 from infinitic.storages import Storage
+from infinitic.topics import workflow_topic
 
 NAMES = 10_000
 PAGE = 100
@@ -162,7 +163,16 @@ class Session:
                 reply = outcome(record, awaited)
                 if reply is not None:
                     return reply
-        raise TimeoutError(too_long(awaited, seconds, record, known=self.storage is not None, trouble=trouble))
+        unserved = trouble is None and self._is_unserved(awaited.workflow)
+        known = self.storage is not None
+        raise TimeoutError(too_long(awaited, seconds, record, known=known, trouble=trouble, unserved=unserved))
+
+    def _is_unserved(self, workflow: str) -> bool:
+        """Whether it is known that no worker serves a workflow just now."""
+        traffic = None
+        with suppress(InfiniticError):
+            [traffic] = self.backend.transport.traffic([workflow_topic(workflow)]) if workflow else [None]
+        return traffic is not None and not traffic.consumers
 
     # --- names ---
 

@@ -96,7 +96,7 @@ def test_waiting_in_vain_says_what_is_waited_for(infinitic):
     assert told.code == 4
     assert told.line == (
         "trip 'trip-1' has not ended within 0.01 s, and goes on; "
-        "no worker has taken it up yet: does one run that serves trip?"
+        "no worker serves trip just now"
     )
 
 

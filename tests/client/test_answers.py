@@ -159,8 +159,8 @@ def test_the_status_of_a_call_is_its_own():
 # --- sentences ---
 
 
-def said(kept, *, known=True, trouble=None, **facts):
-    return too_long(run(**facts), 60, kept, known=known, trouble=trouble)
+def said(kept, *, known=True, trouble=None, unserved=False, **facts):
+    return too_long(run(**facts), 60, kept, known=known, trouble=trouble, unserved=unserved)
 
 
 def test_a_timeout_says_what_is_waited_for():
@@ -186,6 +186,13 @@ def test_a_timeout_says_why_an_instance_is_suspended():
 
 def test_a_timeout_of_what_nobody_took_up_asks_for_the_worker():
     assert said(None).endswith("no worker has taken it up yet: does one run that serves trip?")
+
+
+def test_a_timeout_says_when_no_worker_is_there():
+    waits = record(waits=(Wait("m0.2", "receive", "confirmed"),), waiting=1)
+
+    assert said(None, unserved=True).endswith("and goes on; no worker serves trip just now")
+    assert said(waits, unserved=True).endswith("it waits for receive confirmed; no worker serves trip just now")
 
 
 def test_a_timeout_without_a_storage_claims_nothing():

@@ -90,7 +90,9 @@ def test_an_id_of_another_workflow_raises_that_it_exists(worker, client):
 
 def test_a_zero_timeout_only_looks(client, storage):
     handle = client().start(trip("Oslo"), id="a")
-    with pytest.raises(TimeoutError, match="trip 'a' has not ended within 0 s, and goes on; no worker has taken it up"):
+    with pytest.raises(
+        TimeoutError, match="trip 'a' has not ended within 0 s, and goes on; no worker serves trip just now"
+    ):
         handle.result(0)
     store(storage, StateRecord("trip", "a", "r1", "completed", value=raw(OSLO)))
 
