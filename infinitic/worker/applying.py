@@ -348,7 +348,7 @@ class Applier:
             elif event is not None and message.workflow != change.workflow:
                 self._unknown(change, event)  # nor does this
             else:
-                put_by(change, delivery, event)
+                put_by(change, delivery, event, self._storage())
 
     def _complete(self, change: Change) -> None:
         instance = change.instance

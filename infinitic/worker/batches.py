@@ -81,7 +81,7 @@ class Conductor:
         self.applying: Work | None = None
         self.since = self.term = 0  # since when it is applied, and which thread may step
         self.stuck: dict[str, Work] = {}
-        self.moved: set[str] = set()  # instances whose mark is behind
+        self.moved: dict[str, None] = {}  # instances whose mark is behind
         self.unkept: list[tuple[str, Held]] = []  # those that are not held, and whose outputs are sent
         self.left: list[str] = []  # instances that are not held any more
 
@@ -329,7 +329,7 @@ class Conductor:
         held.watchers = change.watchers
         held.unsent = ()
         if moved:
-            self.moved.add(change.workflow_id)
+            self.moved[change.workflow_id] = None
         self.cache.put(change.workflow_id, held)
         for row in (*held.timers, *change.timers_set.values()):
             if row.claimed_until and (row.run, row.position) not in change.timers_cleared:
@@ -357,7 +357,8 @@ class Conductor:
         held = [(id, one) for id in wanted if (one := self.cache.get(id)) is not None]
         for workflow_id in write_marks(self.backend.storage, held, self.token, self.retention):
             self.cache.drop(workflow_id)
-        self.moved.difference_update(wanted)
+        for workflow_id in wanted:
+            self.moved.pop(workflow_id, None)
 
     def _evict(self) -> None:
         excess = self.cache.excess()

@@ -10,6 +10,7 @@ from infinitic.events import AnyEvent, CancelRequested, Retried, SignalReceived,
 from infinitic.history import decode_turn
 from infinitic.messages import AGAIN, Delivery, decode_message, encode_message, event_of
 from infinitic.records import FAILED, OPEN, SUSPENDED, InboxItem, StateRecord, Stored, Version
+from infinitic.storages import Storage
 from infinitic.worker.changes import Change
 
 
@@ -64,17 +65,27 @@ def create_suspended(change: Change, deliveries: Sequence[Delivery], now: int) -
     return False
 
 
-def put_by(change: Change, delivery: Delivery, event: AnyEvent | None) -> None:
-    """Put an event into the inbox, a timer's row with it. Its sender is told that the instance has it."""
+def put_by(change: Change, delivery: Delivery, event: AnyEvent | None, storage: Storage) -> None:
+    """Put an event into the inbox, its timer's row with it. Its sender is told that the instance has it.
+
+    Raises `StorageError`.
+    """
     message = delivery.message
     if event is None:
         change.dead.append((delivery, "the payload is no event"))
         return
     change.inbox_added.append(InboxItem(_key(delivery, event), encode_message(message)))
-    if isinstance(event, TimerFired):
+    if isinstance(event, TimerFired) and _is_of_row(change, message.run, event, storage):
         change.timers_cleared[message.run, event.position] = None
     elif isinstance(event, SignalReceived | CancelRequested):
         change.refuse(event.reply_to, event.id, "received", None)
+
+
+def _is_of_row(change: Change, run: str, event: TimerFired, storage: Storage) -> bool:
+    """Whether the row at the timer's place is its own: a late repeat must not take the next attempt's row with it."""
+    stored = storage.load(change.workflow_id, change.version.turns, run) if change.version is not None else None
+    rows = stored.timers if stored is not None else ()
+    return any((row.run, row.position, row.attempt) == (run, event.position, event.attempt) for row in rows)
 
 
 def _key(delivery: Delivery, event: AnyEvent) -> str:

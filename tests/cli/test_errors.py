@@ -94,10 +94,7 @@ def test_waiting_in_vain_says_what_is_waited_for(infinitic):
     told = infinitic("start", "trip", "city=Oslo", "--id", "trip-1", "--wait", "--timeout", "10ms")
 
     assert told.code == 4
-    assert told.line == (
-        "trip 'trip-1' has not ended within 0.01 s, and goes on; "
-        "no worker serves trip just now"
-    )
+    assert told.line == ("trip 'trip-1' has not ended within 0.01 s, and goes on; no worker serves trip just now")
 
 
 # --- for the operator ---

@@ -15,6 +15,16 @@ WORKER_BATCHES_TESTS = "tests/worker/test_batches.py"
 
 MUTANTS = (
     Mutant(
+        "a late repeat of a timer takes no other attempt's row into the inbox",
+        "infinitic/worker/suspending.py",
+        " and _is_of_row(change, message.run, event, storage):",
+        ":",
+        (
+            "tests/rules/test_inbox_rules.py"
+            "::test_a_late_repeat_of_a_timer_does_not_take_the_next_attempts_row_into_the_inbox",
+        ),
+    ),
+    Mutant(
         "what an instance had sent before it was given up is known",
         APPLYING,
         "if work.held is not None and work.held.version == stored.version:",

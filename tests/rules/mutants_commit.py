@@ -80,8 +80,8 @@ MUTANTS = (
     Mutant(
         "who lost an instance forgets it when its mark says so",
         BATCHES,
-        ("            self.cache.drop(workflow_id)\n        self.moved"),
-        ("            pass\n        self.moved"),
+        ("            self.cache.drop(workflow_id)\n        for workflow_id in wanted"),
+        ("            pass\n        for workflow_id in wanted"),
         (f"{MARK_RULES_TESTS}::test_a_worker_that_lost_an_instance_does_not_move_its_mark",),
     ),
     Mutant(

@@ -4,9 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from dsl import Flow, workflow
-from infinitic.events import CancelRequested, SignalReceived, TaskCompleted, TimerFired
+from infinitic.events import AttemptFailed, CancelRequested, SignalReceived, TaskCompleted, TimerFired
 from infinitic.messages import Delivery, Message, encode_message, event_message
 from infinitic.records import Append, InboxItem, Version
+from infinitic.serialization import error_value
 from infinitic.topics import dead_topic, workflow_topic
 from infinitic.worker import applying, registry
 from tests.rules.given import (
@@ -28,6 +29,7 @@ from tests.rules.given import (
     result,
     started,
     sweep,
+    trying,
 )
 from tests.worker.given import RUN
 
@@ -115,6 +117,28 @@ def test_a_timers_row_goes_into_the_inbox_with_its_event(town):
     sweep(town, right)
 
     assert (result(town), town.events()) == ("awake", ["Started", "TimerFired"])
+
+
+def test_a_late_repeat_of_a_timer_does_not_take_the_next_attempts_row_into_the_inbox(town):
+    """The row at its place is that of the next attempt's timer, which would never fire."""
+    first = town.conductor(trying)
+    town.start(trying())
+    first.step()
+    for attempt in (1, 2):
+        error = error_value(LookupError("not yet"))
+        deliver(first, "trying", AttemptFailed("", "m0.0", error, attempt, 5_000_000), run=RUN)
+        first.step()
+        town.clock.go_on(5 if attempt == 1 else 0)
+        first.step()
+    first.crash()
+    [row] = town.stored().timers
+    wrong = town.conductor(trying)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(applying, "FORMAT", -1)  # it can read no message
+        deliver(wrong, "trying", TimerFired("", "m0.0", 1), run=RUN)
+        wrong.step()
+
+    assert (row.attempt, town.stored().timers, len(town.stored().inbox)) == (2, (row,), 1)
 
 
 def test_an_event_that_killed_its_worker_three_times_suspends_its_instance(town):
