@@ -153,7 +153,7 @@ def _outcomes(
         problem = "a process that replayed instances died: a workflow's code ends its process"
         raise RegistrationError(problem, "--workflow and --limit help to find which.") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # and waited for: else its end may be told as an error of this process
 
 
 @contextmanager
