@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder, Encoder
 
 from infinitic.events import NULL, AnyEvent, ErrorValue, Event
+from infinitic.records import CallRecord
 from infinitic.topics import client_topic
 
 FORMAT = 1
@@ -144,6 +145,11 @@ def event_message(event: Event, *, workflow: str, workflow_id: str, **envelope: 
         payload=encode_payload(event),
         **envelope,
     )
+
+
+def reply_of(call: CallRecord, workflow_id: str, run: str, retries: int) -> Reply:
+    """What a client is told of a call that has ended, in a run that was retried so often."""
+    return Reply(workflow_id, call.status, call.call_id, run, call.value, call.error, retries)
 
 
 def reply_message(client: str, told: Reply) -> Outgoing:

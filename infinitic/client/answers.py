@@ -17,7 +17,7 @@ from infinitic.errors import (
     WorkflowTimedOut,
 )
 from infinitic.events import ErrorValue, to_datetime
-from infinitic.messages import Reply
+from infinitic.messages import Reply, reply_of
 from infinitic.records import CANCELLED, COMPLETED, FAILED, TERMINATED, StateRecord, Wait
 from infinitic.serialization import error_value, rebuild
 
@@ -107,8 +107,7 @@ def of_run(record: StateRecord) -> Reply | None:
 def _of_call(record: StateRecord, call_id: str) -> Reply | None:
     for call in record.calls:
         if call.call_id == call_id:
-            its = (record.workflow_id, call.status, call_id, record.run)
-            return Reply(*its, call.value, call.error, record.retries)
+            return reply_of(call, record.workflow_id, record.run, record.retries)
     if call_id and call_id in record.starts:
         return Reply(record.workflow_id, "received", call_id, record.run)
     return None

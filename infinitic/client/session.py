@@ -253,18 +253,19 @@ def wanted(workflow: Any, status: str | None, tag: str | None, since: datetime |
         workflow="" if workflow is None else name_of(workflow),
         status=status or "",
         tag=tag or "",
-        since=0 if since is None else instant_of(since, "since="),
+        since=0 if since is None else instant_of(since, "since"),
     )
 
 
-def instant_of(when: Any, what: str) -> int:
-    """An aware datetime in microseconds since 1970. Raises `TypeError` or `ValueError`, which name *what* it is for."""
+def instant_of(when: Any, name: str) -> int:
+    """The aware datetime that an argument of this *name* is, in microseconds since 1970.
+
+    Raises `TypeError` or `ValueError`.
+    """
     if not isinstance(when, datetime):
-        raise TypeError(f"{what} takes a datetime, not {when!r}")
+        raise TypeError(f"{name}= takes a datetime, not {when!r}")
     if when.utcoffset() is None:
-        raise ValueError(
-            f"{what[:-1]}={when!r} is naive: say which time zone is meant, as in {what[:-1]}.replace(tzinfo=UTC)"
-        )
+        raise ValueError(f"{name}={when!r} is naive: say which time zone is meant, as in {name}.replace(tzinfo=UTC)")
     return from_datetime(when)
 
 

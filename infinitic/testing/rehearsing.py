@@ -197,7 +197,7 @@ class Rehearsing:
         self.program = Program(definition if definition.kind == "workflow" else definition.holder)
         self.bodies: list[bytes] = []
         self._kinds: dict[str, str] = {}  # of what was asked for, by position
-        self._at, self._codec, self._around = instant_of(at, "at="), codec, around(codec)
+        self._at, self._codec, self._around = instant_of(at, "at"), codec, around(codec)
         self._decode = result_decoder(codec, definition)
         self._instance = Instance(self.program, ID, self._around)
         start = events.Started("start", self.program.name, RUN, definition.name if definition.bound else "")

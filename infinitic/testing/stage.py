@@ -65,7 +65,7 @@ class Stage:
             workflows, services, codec=codec, retry=retry, timeout=as_timeout(timeout, "Stage(timeout=)")
         )
         self._scripts = Scripts(registry, codec)
-        self._goings = goings = Goings(registry, codec, instant_of(at, "at="), self._scripts.began)
+        self._goings = goings = Goings(registry, codec, instant_of(at, "at"), self._scripts.began)
         self.client = Client.over(goings.backend(), codecs=codecs, clock=goings.clock, driver=goings)
         self.aclient = AsyncClient.over(goings.backend(), codecs=codecs, clock=goings.clock, driver=goings)
         """The client for `async def` tests; the rest of the stage is called as it is."""

@@ -8,7 +8,7 @@ from infinitic.engine.outputs import outputs
 from infinitic.engine.turns import close
 from infinitic.events import ErrorValue, TimerFired
 from infinitic.history import Answer, Turn, encode_turn
-from infinitic.messages import Delivery, Outgoing, Reply, reply_message
+from infinitic.messages import Delivery, Outgoing, Reply, reply_message, reply_of
 from infinitic.records import FAILED, OPEN, Append, InboxItem, Mark, StateRecord, TimerRow, TurnRow, Version
 from infinitic.transports import Consumer
 from infinitic.worker.held import Held
@@ -167,8 +167,7 @@ class Change:
                 continue
             self.watchers.discard((client, call_id))
             if (client, call_id) not in told:
-                run, retries = instance.run, instance.generation
-                reply = Reply(self.workflow_id, call.status, call_id, run, call.value, call.error, retries)
+                reply = reply_of(call, self.workflow_id, instance.run, instance.generation)
                 self.hints.append(reply_message(client, reply))
 
     def refuse(self, client: str, call_id: str, status: str, error: ErrorValue | None) -> None:

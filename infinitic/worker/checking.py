@@ -27,6 +27,7 @@ from infinitic.history import End, InlineIssued, Turn, decode_turn
 from infinitic.records import FAILED, Filter, StateRecord, Stored
 from infinitic.serialization import Serializer, rebuild
 from infinitic.storages import Storage
+from infinitic.worker.loading import failed_turn
 from infinitic.worker.source import source_line
 
 What = Literal["diverges", "raises", "unreadable", "broken"]
@@ -178,15 +179,11 @@ def check_instance(stored: Stored, program: Program, surroundings: Surroundings)
 
 def replayable(bodies: Sequence[bytes]) -> Sequence[bytes]:
     """The turns that must come out as before: all, or those before the one that failed the run last."""
-    for number in range(len(bodies) - 1, -1, -1):
-        turn = decode_turn(bodies[number])
-        if not turn.late:
-            break
-    else:
+    number = failed_turn(bodies)
+    if number < 0:
         return bodies
-    if turn.end is None or turn.end.status != FAILED:
-        return bodies
-    return bodies[: turn.event.voids] if isinstance(turn.event, Retried) else bodies[:number]
+    event = decode_turn(bodies[number]).event
+    return bodies[: event.voids] if isinstance(event, Retried) else bodies[:number]
 
 
 # --- what differs ---

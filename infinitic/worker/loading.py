@@ -45,9 +45,12 @@ def held_of(
 
 
 def failed_turn(bodies: Sequence[bytes]) -> int:
-    """The number of the turn that failed a run: of those that did, for it may have been retried before, the last."""
-    ends = ((number, turn) for number, turn in enumerate(map(decode_turn, bodies)) if turn.end is not None)
-    return max(number for number, turn in ends if turn.end is not None and turn.end.status == FAILED)
+    """The number of the turn that failed a run, after which there are late ones only; -1 when it did not fail."""
+    for number in range(len(bodies) - 1, -1, -1):
+        turn = decode_turn(bodies[number])
+        if not turn.late:
+            return number if turn.end is not None and turn.end.status == FAILED else -1
+    return -1
 
 
 def unsent_outputs(stored: Stored, history: Callable[[str], Sequence[TurnRow]]) -> Iterable[Outgoing]:

@@ -24,6 +24,7 @@ from infinitic.clock import SECOND
 from infinitic.errors import StorageError, TransportError
 from infinitic.worker.batches import Conductor
 from infinitic.worker.executor import Executor
+from infinitic.worker.source import whose
 from infinitic.worker.sweeps import Sweeper
 from infinitic.worker.work import Deposed, Finished, StuckCode, Work
 
@@ -316,13 +317,8 @@ def where(ident: int) -> str:
     while frame is not None:
         line = traceback.extract_stack(frame, limit=1)[0]
         text = f"{line.filename}:{line.lineno}: `{line.line}`"
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(("infinitic.", "dsl.")) and not _is_library(line.filename):
+        if whose(line.filename) == "user":
             return text
         fallback = fallback or text
         frame = frame.f_back
     return fallback or "an unknown line"
-
-
-def _is_library(file: str) -> bool:
-    return file.startswith((sys.prefix, sys.base_prefix)) or "site-packages" in file

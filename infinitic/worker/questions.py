@@ -8,8 +8,8 @@ from msgspec import Raw
 from infinitic.engine import turns
 from infinitic.engine.instance import Instance
 from infinitic.errors import DecodeError, InfiniticError, UnknownWorkflow, WorkflowFinished
-from infinitic.messages import Ask, Delivery, Message, Query, Reply, reply_message
-from infinitic.records import CallRecord, StateRecord
+from infinitic.messages import Ask, Delivery, Message, Query, Reply, reply_message, reply_of
+from infinitic.records import StateRecord
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
 from infinitic.worker.changes import Change
@@ -94,17 +94,11 @@ def watch(change: Change, client: str, call_id: str) -> None:
         told = told_by(record, change.workflow_id, call_id)
     else:
         call = instance.calls.get(call_id)
-        told = _told(call, change.workflow_id, instance.run, instance.generation)
+        told = reply_of(call, change.workflow_id, instance.run, instance.generation) if call is not None else None
     if told is not None:
         change.hints.append(reply_message(client, told))
     elif len(change.watchers) < WATCHERS:
         change.watchers.add((client, call_id))
-
-
-def _told(call: CallRecord | None, workflow_id: str, run: str, retries: int) -> Reply | None:
-    if call is None:
-        return None
-    return Reply(workflow_id, call.status, call.call_id, run, call.value, call.error, retries)
 
 
 def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply | None:
@@ -113,4 +107,4 @@ def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply
         error = error_value(UnknownWorkflow("", workflow_id))
         return Reply(workflow_id, "unknown", call_id, error=error)
     call = next((one for one in record.calls if one.call_id == call_id), None)
-    return _told(call, workflow_id, record.run, record.retries)
+    return reply_of(call, workflow_id, record.run, record.retries) if call is not None else None
