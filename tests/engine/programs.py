@@ -95,16 +95,29 @@ class Awaited:
         return self.flow
 
 
+class Traced(Workflow):
+    """What every workflow has that runs such statements."""
+
+    red = Channel(int)
+    blue = Channel(int)
+
+    def __init__(self) -> None:
+        self.trace: list[Any] = []
+
+    @method
+    def quick(self) -> int:
+        self.trace.append(str(uuid4()))
+        return len(self.trace)
+
+    @query
+    def seen(self) -> list[Any]:
+        return self.trace
+
+
 def workflow_of(main: Block, other: Block, *, mended: bool = False) -> Any:
     """A workflow class that runs *main*, and *other* whenever that is called; *mended* leaves its bugs out."""
 
-    class Drawn(Workflow):
-        red = Channel(int)
-        blue = Channel(int)
-
-        def __init__(self) -> None:
-            self.trace: list[Any] = []
-
+    class Drawn(Traced):
         @method
         def main(self) -> Flow[Any]:
             yield from Runner(self, mended).block(main)
@@ -115,15 +128,6 @@ def workflow_of(main: Block, other: Block, *, mended: bool = False) -> Any:
             self.trace.append(n)
             yield from Runner(self, mended).block(other)
             return len(self.trace)
-
-        @method
-        def quick(self) -> int:
-            self.trace.append(str(uuid4()))
-            return len(self.trace)
-
-        @query
-        def seen(self) -> list[Any]:
-            return self.trace
 
     return Drawn
 

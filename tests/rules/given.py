@@ -13,7 +13,6 @@ from dsl import (
     Flow,
     Workflow,
     continue_as_new,
-    current_task,
     dispatch,
     method,
     query,
@@ -21,53 +20,17 @@ from dsl import (
     task,
     workflow,
 )
-from dsl.policies import Retry
 from infinitic.events import AnyEvent, Started
 from infinitic.messages import Delivery, Message, event_message
 from infinitic.topics import workflow_topic
 from infinitic.worker.work import Deposed, Work
+from tests.worker.flows import Listening, add, collecting, counting, flaky, napping, numbers, parent, trying
 from tests.worker.given import RUN, Hand, Town
-
-numbers = Channel(int, name="numbers")
-
-
-@task
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-@task(retry=Retry(initial=1, jitter=0))
-def flaky() -> str:
-    if current_task().attempt == 1:
-        raise LookupError("not yet")
-    return "at last"
 
 
 @task
 def echo(word: str) -> str:
     return word
-
-
-@workflow
-def counting(upto: int) -> Flow[int]:
-    total = 0
-    for number in range(upto):
-        total = yield from add(total, number)
-    return total
-
-
-@workflow
-def collecting(count: int) -> Flow[list[int]]:
-    seen = []
-    for _ in range(count):
-        seen.append((yield from numbers.receive()))
-    return seen
-
-
-@workflow
-def napping(seconds: int) -> Flow[str]:
-    yield from sleep(seconds)
-    return "awake"
 
 
 @workflow
@@ -77,31 +40,10 @@ def nap_then_add(seconds: int) -> Flow[int]:
 
 
 @workflow
-def trying() -> Flow[str]:
-    return (yield from flaky())
-
-
-@workflow
-def parent(upto: int) -> Flow[int]:
-    return (yield from counting(upto)) * 10
-
-
-@workflow
 def leaving() -> Flow[str]:
     """Ends while its task is still being tried."""
     dispatch(flaky())
     return (yield from numbers.receive()) and "gone"
-
-
-class Listening(Workflow):
-    said = Channel(int)
-
-    @method
-    def run(self, count: int) -> Flow[list[int]]:
-        heard = []
-        for _ in range(count):
-            heard.append((yield from self.said.receive()))
-        return heard
 
 
 @workflow

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dsl import Channel, Flow, Retry, Workflow, method, query, task, uuid4, workflow
-from tests.engine.programs import Runner, block
+from dsl import Flow, Retry, method, task, workflow
+from tests.engine.programs import Runner, Traced, block
 from tests.simulation.chance import Chance
 
 Program = list[Any]
@@ -29,14 +29,8 @@ def kid(name: str) -> Flow[int]:
     return 1
 
 
-class Wild(Workflow):
+class Wild(Traced):
     """Runs a program of the engine's tests, which may wait for ever."""
-
-    red = Channel(int)
-    blue = Channel(int)
-
-    def __init__(self) -> None:
-        self.trace: list[Any] = []
 
     @method
     def main(self, program: Program) -> Flow[int]:
@@ -48,15 +42,6 @@ class Wild(Workflow):
         self.trace.append(n)
         yield from Runner(self, False).block(program)
         return len(self.trace)
-
-    @method
-    def quick(self) -> int:
-        self.trace.append(str(uuid4()))
-        return len(self.trace)
-
-    @query
-    def seen(self) -> list[Any]:
-        return self.trace
 
 
 class Drawing:

@@ -3,11 +3,9 @@
 import pytest
 
 from dsl import (
-    Channel,
     Flow,
     Workflow,
     continue_as_new,
-    current_task,
     dispatch,
     gather,
     method,
@@ -24,54 +22,10 @@ from infinitic.events import SignalReceived, TaskCompleted, TimerFired
 from infinitic.messages import Delivery, Message, event_message
 from infinitic.records import Mark
 from infinitic.topics import service_topic, workflow_topic
+from tests.worker.flows import Listening, add, collecting, counting, flaky, napping, numbers, parent, trying
 from tests.worker.given import RUN, SECOND, Deaf, Hand, Town
 
-numbers = Channel(int, name="numbers")
 TROUBLE = ["before persist", "after persist", "before publish", "after publish", "after commit"]
-
-
-@task
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-@task(retry=Retry(initial=1, jitter=0))
-def flaky() -> str:
-    if current_task().attempt == 1:
-        raise LookupError("not yet")
-    return "at last"
-
-
-@workflow
-def counting(upto: int) -> Flow[int]:
-    total = 0
-    for number in range(upto):
-        total = yield from add(total, number)
-    return total
-
-
-@workflow
-def collecting(count: int) -> Flow[list[int]]:
-    seen = []
-    for _ in range(count):
-        seen.append((yield from numbers.receive()))
-    return seen
-
-
-@workflow
-def napping(seconds: int) -> Flow[str]:
-    yield from sleep(seconds)
-    return "awake"
-
-
-@workflow
-def parent(upto: int) -> Flow[int]:
-    return (yield from counting(upto)) * 10
-
-
-@workflow
-def trying() -> Flow[str]:
-    return (yield from flaky())
 
 
 @workflow
@@ -91,17 +45,6 @@ def rolling(left: int) -> Flow[int]:
     yield from Listening.by_id("listener").said.send(left)
     yield from continue_as_new(rolling(left - 1))
     return 0
-
-
-class Listening(Workflow):
-    said = Channel(int)
-
-    @method
-    def run(self, count: int) -> Flow[list[int]]:
-        heard = []
-        for _ in range(count):
-            heard.append((yield from self.said.receive()))
-        return heard
 
 
 class Tally(Workflow):
