@@ -27,11 +27,9 @@ from infinitic.records import (
 )
 from infinitic.sqlite_file import Connection, SqliteFile
 from infinitic.storages import Due, Page, Past, place_of, token_of
+from infinitic.storages.sql import BESIDES, NOTHING, condition
 
 REMOVED_AT_ONCE = 5_000  # rows, after which a transaction that removes ends, lest others wait for it
-LAST = "\U0010ffff" * 64  # sorts behind every continuation of a prefix: an id has at most 255 bytes
-NOTHING = Version("", 0)
-BESIDES = ("turns", "runs", "timers", "inbox", "tags")  # what goes with a head
 JSON = msgspec.json.Encoder()
 
 COMMON = "workflow, run, turns, inbox_version, mark_run, mark_turns, token"
@@ -154,21 +152,21 @@ class SqliteStorage:
         return [None if row is None else decode_record(row[0]) for row in rows]
 
     def find(self, where: Filter, limit: int, after: str = "") -> Page:
-        condition, values = _condition(where)
+        wanted, values = condition(where)
         if after:
-            condition += " AND started <= ? AND (started < ? OR workflow_id > ?)"
+            wanted += " AND started <= ? AND (started < ? OR workflow_id > ?)"
             started, workflow_id = place_of(after)
             values += [started, started, workflow_id]
         with self._file.reading() as db:
-            asked = f"SELECT record FROM heads WHERE {condition} ORDER BY started DESC, workflow_id LIMIT ?"
+            asked = f"SELECT record FROM heads WHERE {wanted} ORDER BY started DESC, workflow_id LIMIT ?"
             rows = db.execute(asked, (*values, limit + 1)).fetchall()
         records = tuple(decode_record(row[0]) for row in rows[:limit])
         return Page(records, token_of(records[-1]) if records and len(rows) > limit else "")
 
     def count(self, where: Filter) -> int:
-        condition, values = _condition(where)
+        wanted, values = condition(where)
         with self._file.reading() as db:
-            return int(db.execute(f"SELECT count(*) FROM heads WHERE {condition}", values).fetchone()[0])
+            return int(db.execute(f"SELECT count(*) FROM heads WHERE {wanted}", values).fetchone()[0])
 
     # ------------------------------------------------------------------------------------------- writing
 
@@ -209,10 +207,10 @@ class SqliteStorage:
         return True
 
     def ended(self, where: Filter, limit: int, after: Past | None = None) -> tuple[Past, ...]:
-        condition, values = _condition(where)
+        wanted, values = condition(where)
         place = (after.expires, after.record.workflow_id) if after is not None else (-1, "")
         with self._file.reading() as db:
-            rows = db.execute(ENDED.format(condition), (*values, *place, limit)).fetchall()
+            rows = db.execute(ENDED.format(wanted), (*values, *place, limit)).fetchall()
         return tuple(Past(decode_record(row[0]), Version(*row[1:4]), row[4], row[5] is not None) for row in rows)
 
     def remove(self, past: Sequence[Past]) -> list[bool]:
@@ -334,17 +332,3 @@ def _write_tags(db: Connection, record: StateRecord) -> None:
 
 def _turns(db: Connection, workflow_id: str, run: str, start: int) -> tuple[TurnRow, ...]:
     return tuple(TurnRow(*row) for row in db.execute(TURNS, (workflow_id, run, start)))
-
-
-def _condition(where: Filter) -> tuple[str, list[Any]]:
-    """What the filter says as SQL, and its values."""
-    prefix = where.id_prefix
-    fields: tuple[tuple[str, Sequence[Any]], ...] = (
-        ("workflow = ?", [where.workflow]),
-        ("status = ?", [where.status]),
-        ("workflow_id IN (SELECT workflow_id FROM tags WHERE tag = ?)", [where.tag]),
-        ("started >= ?", [where.since]),
-        ("workflow_id BETWEEN ? AND ?", prefix and [prefix, prefix + LAST]),
-    )
-    used = [(text, values) for text, values in fields if any(values)]
-    return " AND ".join(["1", *(text for text, _ in used)]), [value for _, values in used for value in values]

@@ -3,14 +3,15 @@
 import pytest
 
 from infinitic.records import Filter
-from infinitic.storages.sqlite import ENDED, _condition
+from infinitic.storages.sql import condition
+from infinitic.storages.sqlite import ENDED
 
 
 @pytest.mark.parametrize("where", [Filter(), Filter(workflow="trips"), Filter(status="failed")])
 def test_a_page_of_ended_instances_goes_on_in_the_index_where_the_one_before_ended(backend, where):
-    condition, values = _condition(where)
+    wanted, values = condition(where)
     with backend.storage._file.reading() as db:
-        rows = db.execute("EXPLAIN QUERY PLAN " + ENDED.format(condition), (*values, 7, "id", 200)).fetchall()
+        rows = db.execute("EXPLAIN QUERY PLAN " + ENDED.format(wanted), (*values, 7, "id", 200)).fetchall()
 
     assert [row[3] for row in rows] == [
         "SEARCH heads USING INDEX heads_to_purge (expires>?)",

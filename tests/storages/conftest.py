@@ -10,6 +10,8 @@ from attrs import frozen
 from infinitic.clock import Clock
 from infinitic.storages import Storage
 from infinitic.storages.memory import MemoryStorage
+from tests.servers.found import server
+from tests.storages import on_mysql, on_postgres, on_redis
 from tests.storages.given import JumpingClock
 
 
@@ -40,6 +42,10 @@ def sqlite(directory: Path, clock: Clock) -> Iterator[Storage]:
 KINDS = {
     "memory": Kind(memory, jumps=True),
     "sqlite": Kind(sqlite, jumps=True),
+    "redis": Kind(lambda directory, clock: on_redis.empty(server("redis"))),
+    "mariadb": Kind(lambda directory, clock: on_mysql.empty(server("mariadb"))),
+    "mysql": Kind(lambda directory, clock: on_mysql.empty(server("mysql"))),
+    "postgres": Kind(lambda directory, clock: on_postgres.empty(server("postgres"))),
 }
 
 

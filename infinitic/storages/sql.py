@@ -1,0 +1,32 @@
+"""What the storages that speak SQL say alike: which instances a filter means, and what a head holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from infinitic.records import Filter, Version
+
+NOTHING = Version("", 0)
+"""What an instance that is not there has."""
+LAST = "\U0010ffff" * 64
+"""Sorts behind every continuation of a prefix: an id has at most 255 bytes."""
+BESIDES = ("turns", "runs", "timers", "inbox", "tags")
+"""The tables whose rows go with a head."""
+
+
+def condition(where: Filter, mark: str = "?", text: Callable[[str], Any] = str) -> tuple[str, list[Any]]:
+    """What the filter says as SQL, and its values. *mark* stands for a value, *text* makes one of a text."""
+    prefix = where.id_prefix
+    fields: tuple[tuple[str, Sequence[Any]], ...] = (
+        (f"workflow = {mark}", [where.workflow]),
+        (f"status = {mark}", [where.status]),
+        (f"workflow_id IN (SELECT workflow_id FROM tags WHERE tag = {mark})", [where.tag]),
+        (f"started >= {mark}", [where.since]),
+        (f"workflow_id BETWEEN {mark} AND {mark}", prefix and [prefix, prefix + LAST]),
+    )
+    used = [(said, values) for said, values in fields if any(values)]
+    values = [value for _, its in used for value in its]
+    return " AND ".join(["1 = 1", *(said for said, _ in used)]), [
+        text(value) if isinstance(value, str) else value for value in values
+    ]
