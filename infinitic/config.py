@@ -15,8 +15,9 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from infinitic.errors import ConfigurationError
 from infinitic.messages import FORMAT
@@ -24,10 +25,15 @@ from infinitic.messages import FORMAT
 DEFAULT_URL = "sqlite:///.infinitic/infinitic.db"
 EMBEDDED = frozenset({"sqlite", "memory"})
 """Schemes whose one URL names transport and storage alike."""
+PULSAR = frozenset({"pulsar", "pulsar+ssl"})
 
 PREFIX = "INFINITIC_"
 DAY = 86_400.0
 MEBIBYTE = 1 << 20
+LARGEST = 5 * MEBIBYTE
+"""What a Pulsar broker takes as one message unless it is configured otherwise (`maxMessageSize`)."""
+ENVELOPE = MEBIBYTE >> 4
+"""What is left for a message beside its payload."""
 
 
 def scheme_of(url: str) -> str:
@@ -36,8 +42,9 @@ def scheme_of(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """*url* as it may be printed: without its password."""
-    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", url)
+    """*url* as it may be printed: without its passwords."""
+    plain = re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", url)
+    return re.sub(r"([?&](?:token|password)=)[^&]*", r"\1***", plain)
 
 
 def _show(url: str | None) -> str:
@@ -58,6 +65,14 @@ class Config:
     cache_bytes: int = 256 * MEBIBYTE
     durability: Literal["full", "normal"] = "full"  # "normal" may lose the last commits when the power fails
     pulsar: Mapping[str, Any] = field(default=Factory(dict), repr=False)  # may hold credentials
+
+    @property
+    def largest_payload(self) -> int | None:
+        """How many bytes one value may take so that a message can carry it; None where that has no limit."""
+        if scheme_of(self.transport) not in PULSAR:
+            return None
+        given = {**self.pulsar, **url_settings(self.transport, "pulsar")}
+        return max(int(given.get("largest_message", LARGEST)) - ENVELOPE, ENVELOPE)
 
 
 @frozen
@@ -86,9 +101,21 @@ def _is_url(value: object) -> bool:
     return isinstance(value, str) and bool(scheme_of(value))
 
 
+def _truth(text: str) -> bool:
+    """What an environment variable or a URL says for true and false. Raises `ValueError`."""
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
 _URL = Setting(f"a URL, as in {DEFAULT_URL}", _is_url)
 _COUNT = Setting("a whole number from 1 on", lambda value: _is_whole(value) and value >= 1, int)
 _SIZE = Setting("a whole number from 0 on", lambda value: _is_whole(value) and value >= 0, int)
+_SECONDS = Setting("a number of seconds, 0 or more", _is_seconds, float)
+_TEXT = Setting("a text", _is_text)
+_SECRET = Setting("a text", _is_text, secret=True)
+_TRUTH = Setting("true or false", lambda value: isinstance(value, bool), _truth)
 
 SETTINGS: Mapping[str, Setting] = {
     "transport": _URL,
@@ -97,7 +124,7 @@ SETTINGS: Mapping[str, Setting] = {
         "a name of letters, digits, '_', '.' and '-'",
         lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z_][\w.-]*", value, re.ASCII)),
     ),
-    "retention": Setting("a number of seconds, 0 or more", _is_seconds, float),
+    "retention": _SECONDS,
     "format": Setting(
         f"{FORMAT} or {FORMAT + 1}", lambda value: _is_whole(value) and value in (FORMAT, FORMAT + 1), int
     ),
@@ -106,8 +133,40 @@ SETTINGS: Mapping[str, Setting] = {
     "cache_bytes": _SIZE,
     "durability": Setting("'full' or 'normal'", lambda value: value in ("full", "normal")),
     "pulsar.admin_url": Setting("a URL, as in http://localhost:8080", _is_url),
-    "pulsar.partitions": _COUNT,
-    "pulsar.auth": Setting("a text", _is_text, secret=True),
+    "pulsar.admin_proxy": _URL,
+    "pulsar.partitions": _COUNT,  # of the topics that are made
+    "pulsar.subscription": _TEXT,
+    "pulsar.token": _SECRET,
+    "pulsar.token_file": _TEXT,
+    "pulsar.user": _TEXT,
+    "pulsar.password": _SECRET,
+    "pulsar.oauth2_issuer": _URL,
+    "pulsar.oauth2_key_file": _TEXT,
+    "pulsar.oauth2_audience": _TEXT,
+    "pulsar.oauth2_scope": _TEXT,
+    "pulsar.tls_certificate": _TEXT,
+    "pulsar.tls_key": _TEXT,
+    "pulsar.tls_trust": _TEXT,
+    "pulsar.tls_insecure": _TRUTH,
+    "pulsar.tls_hostname": _TRUTH,  # whether the host's name must be the certificate's
+    "pulsar.listener": _TEXT,
+    "pulsar.operation_timeout": _SECONDS,
+    "pulsar.connection_timeout": _SECONDS,
+    "pulsar.send_timeout": _SECONDS,
+    "pulsar.io_threads": _COUNT,
+    "pulsar.lookups": _COUNT,
+    "pulsar.workflow_queue": _COUNT,  # messages on their way to a consumer, by partition
+    "pulsar.service_queue": _COUNT,
+    "pulsar.pending": _COUNT,
+    "pulsar.largest_message": _COUNT,  # bytes
+    "pulsar.compression": Setting(
+        "'none', 'lz4', 'zlib', 'zstd' or 'snappy'", lambda value: value in ("none", "lz4", "zlib", "zstd", "snappy")
+    ),
+    "pulsar.batching": _TRUTH,
+    "pulsar.batching_delay": _SECONDS,
+    "pulsar.batching_messages": _COUNT,
+    "pulsar.producer_name": _TEXT,
+    "pulsar.consumer_name": _TEXT,
 }
 """Every setting that there is; one with a dot lives in a table."""
 
@@ -207,6 +266,15 @@ def _parsed(source: Source, name: str, text: str) -> object:
         return SETTINGS[name].parse(text)
     except ValueError:
         raise source.unfit(name, text) from None
+
+
+def url_settings(url: str, table: str) -> dict[str, Any]:
+    """What *url* says after "?" of the settings of *table*. Raises `ConfigurationError`."""
+    source = Source(shown(url.partition("?")[0]), {}, lambda name: name.removeprefix(f"{table}."))
+    given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    values = {name: _parsed(source, f"{table}.{name}", text) for name, text in given.items()}
+    evolve(source, values={f"{table}.{name}": value for name, value in values.items()}).check()
+    return values
 
 
 def _file_source(path: Path, *tables: str) -> Source:

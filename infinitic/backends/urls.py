@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from attrs import Factory, define
 
 from infinitic.backends import Backend
 from infinitic.backends.distributed import DistributedBackend
 from infinitic.clock import Clock, system_clock
-from infinitic.config import EMBEDDED, Config, load_config, scheme_of, shown
-from infinitic.errors import ConfigurationError
+from infinitic.config import Config, load_config, scheme_of, shown
+from infinitic.errors import ConfigurationError, MissingExtra
 from infinitic.storages import Storage
 from infinitic.storages.memory import MemoryStorage
 from infinitic.transports import Transport
@@ -25,15 +27,21 @@ from infinitic.transports.memory import MemoryTransport
 
 Role: TypeAlias = Literal["worker", "client", "reader"]
 
-TRANSPORTS = {"sqlite": "SQLite", "memory": "memory", "pulsar": "Apache Pulsar"}
+TRANSPORTS = {
+    "sqlite": "SQLite",
+    "memory": "memory",
+    "pulsar": "Apache Pulsar",
+    "pulsar+ssl": "Apache Pulsar",
+}
 STORAGES = {
     "sqlite": "SQLite",
     "memory": "memory",
     "redis": "Redis",
+    "rediss": "Redis",
     "mysql": "MySQL",
+    "mariadb": "MariaDB",
     "postgresql": "PostgreSQL",
 }
-ABSENT = frozenset({"pulsar", "redis", "mysql", "postgresql"})
 
 
 @define
@@ -73,14 +81,20 @@ def open_backend(
 ) -> Backend:
     """The backend that a configuration names; a URL is one with all else as it is configured.
 
-    Raises `ConfigurationError` for what is unknown, not in this release, or does not go together.
+    Raises `ConfigurationError` for what is unknown or does not go together, `MissingExtra` for a driver that is not
+    installed, `StorageError` for a storage that cannot be used.
     """
     settings = load_config(config) if isinstance(config, str) else config
     _check(settings, platform)
     if scheme_of(settings.transport) == "sqlite":
         return _open_sqlite(settings, role, clock)
-    storage = None if settings.storage is None else _open_storage(settings.storage, clock, brokers)
-    return DistributedBackend(_open_transport(settings.transport, clock, brokers), storage)
+    transport = _open_transport(settings, clock, brokers)
+    try:
+        storage = None if settings.storage is None else _open_storage(settings, settings.storage, role, clock, brokers)
+    except BaseException:
+        transport.close()
+        raise
+    return DistributedBackend(transport, storage)
 
 
 def _check(config: Config, platform: str) -> None:
@@ -88,8 +102,6 @@ def _check(config: Config, platform: str) -> None:
     if config.storage is not None:
         _check_scheme(config.storage, STORAGES, "storage")
     _check_pair(config)
-    for url in filter(None, (config.transport, config.storage)):
-        _check_present(url)
     if scheme_of(config.transport) == "sqlite" and platform == "win32":
         raise ConfigurationError(
             "The embedded backend runs on Linux and macOS, not on Windows",
@@ -129,14 +141,6 @@ def _check_pair(config: Config) -> None:
         )
 
 
-def _check_present(url: str) -> None:
-    scheme = scheme_of(url)
-    if scheme in ABSENT:
-        name = (TRANSPORTS | STORAGES)[scheme]
-        present = " or ".join(f"{scheme}://" for scheme in sorted(EMBEDDED, reverse=True))
-        raise ConfigurationError(f"{shown(url)} names {name}, which this release cannot use yet", f"Use {present}.")
-
-
 def _open_sqlite(config: Config, role: Role, clock: Clock) -> Backend:
     from infinitic.backends.sqlite import SqliteBackend
 
@@ -153,12 +157,51 @@ def sqlite_path(url: str) -> str:
     return path
 
 
-def _open_storage(url: str, clock: Clock, brokers: Brokers) -> Storage:
-    return brokers.named(_name(url), clock).storage.another()
+def _open_storage(config: Config, url: str, role: Role, clock: Clock, brokers: Brokers) -> Storage:
+    if scheme_of(url) == "memory":
+        return brokers.named(_name(url), clock).storage.another()
+    storage: Storage = storage_of(url).open(url, namespace=config.namespace, makes=role != "reader")
+    return storage
 
 
-def _open_transport(url: str, clock: Clock, brokers: Brokers) -> Transport:
-    return brokers.named(_name(url), clock).transport.another()
+def storage_of(url: str) -> Any:
+    """The class of the storage on servers that a URL names. Raises `MissingExtra`."""
+    match scheme_of(url):
+        case "redis" | "rediss":
+            with _extra("redis", "redis"):
+                from infinitic.storages.redis import RedisStorage
+
+                return RedisStorage
+        case "mysql" | "mariadb":
+            with _extra("mysql", "mysql"):
+                from infinitic.storages.mysql import MySqlStorage
+
+                return MySqlStorage
+        case _:
+            with _extra("psycopg", "postgres"):
+                from infinitic.storages.postgres import PostgresStorage
+
+                return PostgresStorage
+
+
+def _open_transport(config: Config, clock: Clock, brokers: Brokers) -> Transport:
+    if scheme_of(config.transport) == "memory":
+        return brokers.named(_name(config.transport), clock).transport.another()
+    with _extra("pulsar", "pulsar"):
+        from infinitic.transports.pulsar import PulsarTransport
+
+    return PulsarTransport.open(config.transport, config.pulsar, config.namespace)
+
+
+@contextmanager
+def _extra(package: str, extra: str) -> Iterator[None]:
+    """What is imported here may lack its *package*, which *extra* brings. Raises `MissingExtra`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in (package, "urllib3", "hiredis", "psycopg_pool"):
+            raise
+        raise MissingExtra(f"{extra}://", extra) from None
 
 
 def _name(url: str) -> str:

@@ -45,7 +45,7 @@ class Client:
         **config: Any,
     ) -> None:
         settings = load_config(url, transport=transport, storage=storage, **config)
-        self._session = Session(open_backend(settings, "client"), Serializer(codecs))
+        self._session = Session(open_backend(settings, "client"), Serializer(codecs, settings.largest_payload))
 
     @classmethod
     def over(

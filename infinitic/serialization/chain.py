@@ -46,18 +46,23 @@ class Definition(Protocol):
 
 
 class Serializer:
-    """Values to payloads and back. `encode` and `decoder` are those of `plain` when there are no *codecs*."""
+    """Values to payloads and back. `encode` and `decoder` are those of `plain` when there are no *codecs*.
+
+    A payload of more than *largest* bytes is an `EncodeError`: no message could carry it.
+    """
 
     encode: Callable[[Any], bytes]
     decoder: Callable[[Any], Decode]
 
-    def __init__(self, codecs: Sequence[Codec] = ()) -> None:
+    def __init__(self, codecs: Sequence[Codec] = (), largest: int | None = None) -> None:
         self._codecs = {codec.name: codec for codec in codecs}
         if len(self._codecs) != len(codecs):
             raise ConfigurationError(f"a codec is named twice: {', '.join(codec.name for codec in codecs)}")
         self._signatures: dict[Any, Signature] = {}
         self._decoders: dict[Any, Decode] = {}
         self.encode = self._encode if codecs else plain.encode
+        if largest is not None:
+            self.encode = _no_larger_than(largest, self.encode)
         self.decoder = self._decoder if codecs else plain.decoder
 
     def signature(self, definition: Definition) -> Signature:
@@ -143,3 +148,16 @@ def _portable(value: Any) -> Any:
 
 def _is_importable(kind: type) -> bool:
     return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+
+
+def _no_larger_than(largest: int, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    def checked(value: Any) -> bytes:
+        data = encode(value)
+        if len(data) > largest:
+            raise EncodeError(
+                f"a value takes {len(data):,} bytes, and a message can carry {largest:,}: "
+                "keep it elsewhere, and send what finds it"
+            )
+        return data
+
+    return checked

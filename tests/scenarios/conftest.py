@@ -5,33 +5,53 @@ import importlib.util
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from infinitic.backends.urls import open_backend
 from infinitic.client import Client
 from infinitic.storages import Storage
 from infinitic.worker import Worker
-from tests.scenarios.given import Stage
+from tests.scenarios.given import Place, Stage, open_at
+from tests.servers.found import server
+from tests.transports import on_pulsar
 
-BACKENDS: dict[str, Callable[[Path], str]] = {
-    "memory": lambda directory: f"memory://{uuid.uuid4().hex}",
-    "sqlite": lambda directory: f"sqlite:///{directory}/x.db",
+
+@contextmanager
+def memory(directory: Path) -> Iterator[Place]:
+    yield {"url": f"memory://{uuid.uuid4().hex}"}
+
+
+@contextmanager
+def sqlite(directory: Path) -> Iterator[Place]:
+    yield {"url": f"sqlite:///{directory}/x.db"}
+
+
+@contextmanager
+def pulsar_alone(directory: Path) -> Iterator[Place]:
+    yield {"transport": on_pulsar.fresh(server("pulsar")), "storage": f"memory://{uuid.uuid4().hex}"}
+
+
+BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "pulsar+memory": pulsar_alone,
 }
 
 
 @pytest.fixture(params=BACKENDS)
-def url(request, tmp_path) -> str:
-    return BACKENDS[request.param](tmp_path)
+def place(request, tmp_path) -> Iterator[Place]:
+    with BACKENDS[request.param](tmp_path) as names:
+        yield names
 
 
 @pytest.fixture
-def stage(url) -> Iterator[Stage]:
+def stage(place) -> Iterator[Stage]:
     """Workers, a client and the storage over one backend; all are closed in the end."""
-    with Stage(url) as made:
+    with Stage(place) as made:
         yield made
     gc.collect()  # so that what a forgotten generator does in its cleanup is this test's, not the next one's
 
@@ -48,8 +68,8 @@ def serve(stage: Stage) -> Callable[..., Worker]:
 
 
 @pytest.fixture
-def storage(url) -> Iterator[Storage]:
-    backend = open_backend(url, "reader")
+def storage(place) -> Iterator[Storage]:
+    backend = open_at(place, "reader")
     yield backend.storage
     backend.close()
 

@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from dsl.workflows import Workflow, WorkflowFunction
+from infinitic.backends import Backend
+from infinitic.backends.urls import Role, open_backend
 from infinitic.client import Client
+from infinitic.config import load_config
 from infinitic.history import Turn
 from infinitic.worker import Worker
 from infinitic.worker.loops import Loops
@@ -17,6 +20,14 @@ PATIENCE = 20.0
 """Seconds after which what ought to come is given up. No test that passes waits for it."""
 
 T = TypeVar("T")
+
+Place: TypeAlias = dict[str, Any]
+"""What names a backend: one URL, or a transport and a storage; keywords of `Worker` and `Client`."""
+
+
+def open_at(place: Place, role: Role = "client") -> Backend:
+    """The backend there."""
+    return open_backend(load_config(**place), role)
 
 
 def until(condition: Callable[[], T], what: str = "") -> T:
@@ -33,8 +44,8 @@ def until(condition: Callable[[], T], what: str = "") -> T:
 class Stage:
     """Workers, clients and what they leave behind, over one backend."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self._stack = ExitStack()
         self._client: Client | None = None
 
@@ -47,17 +58,17 @@ class Stage:
     @property
     def client(self) -> Client:
         if self._client is None:
-            self._client = self._stack.enter_context(Client(self.url))
+            self._client = self._stack.enter_context(Client(**self.place))
         return self._client
 
     def another_client(self) -> Client:
-        return self._stack.enter_context(Client(self.url))
+        return self._stack.enter_context(Client(**self.place))
 
     def serve(self, *served: Any, **options: Any) -> Worker:
         """A running worker for these workflows and services, whichever they are."""
         workflows = [one for one in served if is_workflow(one)]
         services = [one for one in served if not is_workflow(one)]
-        return self._stack.enter_context(Worker(self.url, workflows=workflows, services=services, **options))
+        return self._stack.enter_context(Worker(**self.place, workflows=workflows, services=services, **options))
 
     def serve_with_limits(self, *served: Any, slow: float, give_up: float) -> Worker:
         """As `serve`, with other limits for workflow code that does not come back, in seconds."""

@@ -4,14 +4,13 @@ import pytest
 from msgspec import Raw
 
 from dsl import Channel, Flow, Workflow, dispatch, gather, method, sleep, task, workflow
-from infinitic.backends.urls import open_backend
 from infinitic.engine.outputs import ROUTER
 from infinitic.errors import DecodeError, UnknownWorkflow
 from infinitic.events import SignalReceived
 from infinitic.ids import new_id
 from infinitic.messages import Outgoing, event_message
 from infinitic.topics import workflow_topic
-from tests.scenarios.given import events, until
+from tests.scenarios.given import events, open_at, until
 
 numbers = Channel(int, name="numbers")
 words = Channel(str, name="words")
@@ -92,11 +91,11 @@ def test_a_signal_to_nobody_is_answered_so(serve, client):
         client.run(numbers.by_id("nobody").send(1), timeout=20)
 
 
-def test_a_sender_that_knows_only_the_id_reaches_the_instance_in_order(serve, client, url):
+def test_a_sender_that_knows_only_the_id_reaches_the_instance_in_order(serve, client, place):
     serve(collecting, patient)
     handle = client.start(collecting(50), id="c")
     until(lambda: client.count(collecting))
-    backend = open_backend(url, "client")
+    backend = open_at(place)
     for number in range(50):
         event = SignalReceived(new_id(), "numbers", value=Raw(str(number).encode()))
         message = event_message(event, workflow=ROUTER, workflow_id="c")
@@ -128,9 +127,9 @@ def test_workflows_send_to_channels_of_modules_by_id_alone(serve, client, sendin
     assert handle.result(20) == list(range(20))
 
 
-def test_routed_and_direct_messages_of_one_batch_all_arrive(serve, client, url):
+def test_routed_and_direct_messages_of_one_batch_all_arrive(serve, client, place):
     """Both kinds wait for the worker, which gets them together."""
-    backend = open_backend(url, "client")
+    backend = open_at(place)
     first = serve(collecting)
     handle = client.start(collecting(60), id="c")
     until(lambda: client.count(collecting))
@@ -171,11 +170,11 @@ def test_a_channel_takes_what_it_declares_and_refuses_the_rest(serve, client):
     assert handle.result(20) == ["one", 2]
 
 
-def test_a_signal_of_the_wrong_type_is_refused_by_the_instance_too(serve, client, url):
+def test_a_signal_of_the_wrong_type_is_refused_by_the_instance_too(serve, client, place):
     serve(Desk)
     handle = client.start(Desk.run(1), id="d")
     until(lambda: client.count(Desk))
-    backend = open_backend(url, "client")
+    backend = open_at(place)
     event = SignalReceived(new_id(), "papers", value=Raw(b"[1]"))
     message = event_message(event, workflow="Desk", workflow_id="d")
     backend.transport.publish([Outgoing(workflow_topic("Desk"), "d", message)])

@@ -224,26 +224,26 @@ def passing(value: Opaque) -> Flow[Opaque]:
     return (yield from opaque(value))
 
 
-def test_pickled_values_travel_where_both_sides_have_the_key(url):
+def test_pickled_values_travel_where_both_sides_have_the_key(place):
     codec = PickleCodec({"k": b"0" * 32}, key="k")
     with (
-        Worker(url, workflows=[passing], services=[opaque], codecs=[codec]),
-        Client(url, codecs=[codec]) as client,
+        Worker(**place, workflows=[passing], services=[opaque], codecs=[codec]),
+        Client(**place, codecs=[codec]) as client,
     ):
         assert client.run(passing(Opaque(1)), timeout=20) == Opaque(2)
 
 
-def test_without_a_codec_such_types_are_refused_when_they_are_registered(url):
+def test_without_a_codec_such_types_are_refused_when_they_are_registered(place):
     with pytest.raises(RegistrationError):
-        Worker(url, workflows=[passing], services=[opaque])
+        Worker(**place, workflows=[passing], services=[opaque])
 
 
-def test_a_wrong_key_fails_the_run_and_kills_nobody(url):
+def test_a_wrong_key_fails_the_run_and_kills_nobody(place):
     mine, theirs = PickleCodec({"k": b"0" * 32}, key="k"), PickleCodec({"k": b"f" * 32}, key="k")
     with (
-        Worker(url, workflows=[passing], services=[opaque], codecs=[mine]),
-        Client(url, codecs=[theirs]) as stranger,
-        Client(url, codecs=[mine]) as client,
+        Worker(**place, workflows=[passing], services=[opaque], codecs=[mine]),
+        Client(**place, codecs=[theirs]) as stranger,
+        Client(**place, codecs=[mine]) as client,
     ):
         with pytest.raises(WorkflowFailed):
             client_start(stranger)

@@ -23,14 +23,13 @@ from dsl import (
     workflow,
     workflow_id,
 )
-from infinitic.backends.urls import open_backend
 from infinitic.client import Client
 from infinitic.errors import UnknownWorkflow, WorkflowExists, WorkflowFailed
 from infinitic.events import Started
 from infinitic.ids import new_id, new_run
 from infinitic.messages import Outgoing, event_message
 from infinitic.topics import workflow_topic
-from tests.scenarios.given import events, until
+from tests.scenarios.given import events, open_at, until
 
 confirmed = Channel(str, name="confirmed")
 
@@ -236,11 +235,11 @@ def test_an_id_that_belongs_to_another_workflow_is_refused(serve, client, if_exi
     assert raised.value.workflow == "adding"
 
 
-def test_a_repeated_start_message_changes_nothing(serve, client, url):
+def test_a_repeated_start_message_changes_nothing(serve, client, place):
     serve(adding, add)
     event = Started(new_id(), "adding", new_run(), arguments=Raw(b'{"a":1}'))
     message = event_message(event, workflow="adding", workflow_id="again")
-    backend = open_backend(url, "client")
+    backend = open_at(place)
     backend.transport.publish([Outgoing(workflow_topic("adding"), "again", message)] * 3)
     handle = client.get("again", adding)
     until(lambda: client.count(adding))
@@ -252,12 +251,12 @@ def test_a_repeated_start_message_changes_nothing(serve, client, url):
     backend.close()
 
 
-def test_a_repeated_restart_message_restarts_once(serve, client, url):
+def test_a_repeated_restart_message_restarts_once(serve, client, place):
     serve(adding, add)
     client.start(adding(1), id="a").result(20)
     event = Started(new_id(), "adding", new_run(), arguments=Raw(b'{"a":2}'), if_exists="restart")
     message = event_message(event, workflow="adding", workflow_id="a")
-    backend = open_backend(url, "client")
+    backend = open_at(place)
     for _ in range(3):
         backend.transport.publish([Outgoing(workflow_topic("adding"), "a", message)])
     until(lambda: client.get("a", adding).status() == "completed" and client.get("a", adding).result(20) == 12)
@@ -332,12 +331,12 @@ def test_inline_runs_once_and_its_result_is_recorded(serve, client):
     assert sorted(ran) == [0, 1, 2, 3, 4]
 
 
-def test_a_client_that_comes_later_is_told_at_once_too(serve, client, url):
+def test_a_client_that_comes_later_is_told_at_once_too(serve, client, place):
     serve(patient)
     client.start(patient(), id="p")
     until(lambda: client.count(patient))
     answers: list[str] = []
-    with Client.over(open_backend(url, "client"), look_again=3600) as other:  # it never looks: it must be told
+    with Client.over(open_at(place), look_again=3600) as other:  # it never looks: it must be told
         waiting = threading.Thread(target=lambda: answers.append(other.get("p", patient).result(20)))
         waiting.start()
         client.run(confirmed.by_id("p").send("yes"), timeout=20)

@@ -8,6 +8,8 @@ import pytest
 
 from infinitic.transports import Transport
 from infinitic.transports.memory import MemoryTransport
+from tests.servers.found import server
+from tests.transports import on_pulsar
 from tests.transports.given import Subscriber
 
 Connect = Callable[[], Transport]
@@ -28,15 +30,37 @@ def sqlite(directory: Path) -> Iterator[Connect]:
         yield lambda: stack.enter_context(closing(SqliteBackend.open(path, role="worker"))).transport
 
 
+@contextmanager
+def pulsar(directory: Path) -> Iterator[Connect]:
+    from infinitic.transports.pulsar import PulsarTransport
+
+    with ExitStack() as stack:
+        url = on_pulsar.fresh(server("pulsar"))
+        yield lambda: stack.enter_context(closing(PulsarTransport.open(url, {}, "default")))
+
+
 KINDS: dict[str, Callable[[Path], AbstractContextManager[Connect]]] = {
     "memory": memory,
     "sqlite": sqlite,
+    "pulsar": pulsar,
 }
 
 
 @pytest.fixture(params=KINDS)
-def connect(request, tmp_path):
-    with KINDS[request.param](tmp_path) as connected:
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def pulls(kind):
+    """For tests in which whoever asks first gets a message: a broker sends them before anybody asks."""
+    if kind == "pulsar":
+        pytest.skip("Pulsar decides itself who gets what: see test_pulsar.py")
+
+
+@pytest.fixture
+def connect(kind, tmp_path):
+    with KINDS[kind](tmp_path) as connected:
         yield connected
 
 

@@ -33,7 +33,7 @@ def test_what_a_consumer_has_does_not_wait_and_does_again_when_that_closes(trans
     assert transport.traffic([HOTELS, TRIPS]) == [Traffic(0, 2), Traffic(0, 1)]
 
 
-def test_what_comes_for_an_instance_that_a_consumer_holds_does_not_wait_for_another(transport, subscribe):
+def test_what_comes_for_an_instance_that_a_consumer_holds_does_not_wait_for_another(transport, subscribe, pulls):
     here = subscribe(TRIPS)
     transport.publish(sent(TRIPS, "a", "m1"))
     here.done(1)
@@ -44,7 +44,7 @@ def test_what_comes_for_an_instance_that_a_consumer_holds_does_not_wait_for_anot
     assert seen(transport, "b") == [("m3", TRIPS, False, False)]
 
 
-def test_the_messages_of_a_key_are_found_in_all_topics_of_work(transport):
+def test_the_messages_of_a_key_are_found_in_all_topics_of_work(transport, pulls):
     transport.publish([*sent(TRIPS, "a", "m1"), *sent(TRIPS, "b", "m2"), *sent(HOTELS, "a", "m3")])
 
     assert transport.on_the_way("a") == [
@@ -54,7 +54,7 @@ def test_the_messages_of_a_key_are_found_in_all_topics_of_work(transport):
     assert transport.on_the_way("c") == []
 
 
-def test_a_message_that_is_worked_on_says_so_until_it_is_acknowledged(transport, subscribe):
+def test_a_message_that_is_worked_on_says_so_until_it_is_acknowledged(transport, subscribe, pulls):
     transport.publish(sent(HOTELS, "a", "m1"))
     here = subscribe(HOTELS)
     [delivery] = here.take(1)
@@ -66,7 +66,7 @@ def test_a_message_that_is_worked_on_says_so_until_it_is_acknowledged(transport,
     assert seen(transport, "a") == []
 
 
-def test_an_instance_that_is_worked_on_says_so(transport, subscribe):
+def test_an_instance_that_is_worked_on_says_so(transport, subscribe, pulls):
     transport.publish(sent(TRIPS, "a", "m1"))
     here = subscribe(TRIPS)
     [delivery] = here.take(1)
@@ -75,7 +75,7 @@ def test_an_instance_that_is_worked_on_says_so(transport, subscribe):
     assert seen(transport, "a") == [("m1", TRIPS, True, True)]
 
 
-def test_messages_to_a_client_are_nobodys_work(transport, subscribe):
+def test_messages_to_a_client_are_nobodys_work(transport, subscribe, pulls):
     _here = subscribe("client:c1")
     transport.publish(sent("client:c1", "a", "m1"))
 

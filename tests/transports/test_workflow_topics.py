@@ -34,7 +34,7 @@ def test_what_was_sent_before_anyone_subscribed_waits(transport, subscribe):
     assert subscribe(TRIPS).ids(2) == ["m1", "m2"]
 
 
-def test_a_key_stays_with_the_consumer_that_has_it(transport, subscribe):
+def test_a_key_stays_with_the_consumer_that_has_it(transport, subscribe, pulls):
     here, there = subscribe(TRIPS), subscribe(TRIPS)
     transport.publish(sent(TRIPS, "k", "m1"))
     assert here.done(1) == ["m1"]
@@ -45,7 +45,7 @@ def test_a_key_stays_with_the_consumer_that_has_it(transport, subscribe):
         assert here.done(1) == [f"m{number}"]
 
 
-def test_messages_behind_one_in_hand_wait_for_its_consumer(transport, subscribe):
+def test_messages_behind_one_in_hand_wait_for_its_consumer(transport, subscribe, pulls):
     here, there = subscribe(TRIPS), subscribe(TRIPS)
     transport.publish(sent(TRIPS, "k", "m1", "m2", "m3"))
 
@@ -71,7 +71,7 @@ def test_two_consumers_never_have_the_same_key(transport, subscribe):
     assert all(seen)
 
 
-def test_a_released_key_may_go_to_another(transport, subscribe):
+def test_a_released_key_may_go_to_another(transport, subscribe, pulls):
     here = subscribe(TRIPS)
     transport.publish(sent(TRIPS, "k", "m1"))
     assert here.done(1) == ["m1"]
@@ -86,7 +86,7 @@ def test_a_released_key_may_go_to_another(transport, subscribe):
     assert there.ids(1) == ["m3"]
 
 
-def test_releasing_one_key_leaves_the_others(transport, subscribe):
+def test_releasing_one_key_leaves_the_others(transport, subscribe, pulls):
     here, there = subscribe(TRIPS), subscribe(TRIPS)
     transport.publish(sent(TRIPS, "a", "a1") + sent(TRIPS, "b", "b1"))
     assert sorted(here.done(2)) == ["a1", "b1"]
@@ -97,7 +97,7 @@ def test_releasing_one_key_leaves_the_others(transport, subscribe):
     assert here.ids(1) == ["b2"]
 
 
-def test_a_release_by_who_does_not_have_the_key_changes_nothing(transport, subscribe):
+def test_a_release_by_who_does_not_have_the_key_changes_nothing(transport, subscribe, pulls):
     here, there = subscribe(TRIPS), subscribe(TRIPS)
     transport.publish(sent(TRIPS, "k", "m1"))
     assert here.ids(1) == ["m1"]
@@ -108,7 +108,7 @@ def test_a_release_by_who_does_not_have_the_key_changes_nothing(transport, subsc
     assert here.ids(1) == ["m2"]
 
 
-def test_releasing_a_key_gives_back_what_is_in_hand_of_it(transport, subscribe):
+def test_releasing_a_key_gives_back_what_is_in_hand_of_it(transport, subscribe, pulls):
     here = subscribe(TRIPS)
     transport.publish(sent(TRIPS, "k", "m1", "m2", "m3"))
     taken = here.take(2)
@@ -193,7 +193,7 @@ def test_a_key_of_one_topic_is_not_that_of_another(transport, subscribe):
     assert there.ids(1) == ["m2"]
 
 
-def test_keys_that_look_alike_are_different(transport, subscribe):
+def test_keys_that_look_alike_are_different(transport, subscribe, pulls):
     here = subscribe(TRIPS)
     transport.publish([one for id_ in AWKWARD_IDS for one in sent(TRIPS, id_, f"1 {id_}")])
     taken = here.take(len(AWKWARD_IDS))
@@ -212,7 +212,7 @@ def test_keys_that_look_alike_are_different(transport, subscribe):
 
 
 @pytest.mark.parametrize("leaving", ["close", "release"])
-def test_a_key_that_moves_keeps_its_order_under_load(transport, subscribe, leaving):
+def test_a_key_that_moves_keeps_its_order_under_load(transport, subscribe, leaving, pulls):
     here, there = subscribe(TRIPS), subscribe(TRIPS)
     transport.publish(sent(TRIPS, "k", *numbered("m", 10)))
     here.consumer.ack(here.take(5)[:3])

@@ -1,0 +1,223 @@
+"""Sending to Pulsar: one producer a topic, all messages of a batch at once, then the broker's receipts.
+
+A message that is on its way is not sent again: who sends it once more, because it gave up waiting, waits for the
+first. So an outage makes no copies. The client's own thread calls back; it may never be held up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeAlias
+
+import pulsar
+
+from infinitic.errors import TransportError
+from infinitic.messages import Outgoing
+from infinitic.topics import CLIENT
+from infinitic.transports.pulsar.settings import COMPRESSIONS, said
+from infinitic.transports.pulsar.topics import Topics, is_keyed
+
+Identity: TypeAlias = tuple[str, ...]
+
+MOST_HINTS = 10_000
+"""How many hints may wait; of more the oldest are lost."""
+TO_CLIENTS = 1_000
+"""How many producers to clients are kept; the others are closed, those first that were used least recently."""
+
+
+class Receipts:
+    """The broker's receipts for one batch, as they come in."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._all = threading.Event()
+        self._lock = threading.Lock()
+        self.problem = ""
+
+    def settle(self, problem: str) -> None:
+        """One more came, or will not come."""
+        with self._lock:
+            self._missing -= 1
+            self.problem = self.problem or problem
+            if self._missing <= 0:
+                self._all.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether all came in time."""
+        return self._all.wait(seconds)
+
+
+class Producers:
+    """All producers of one client, made when they are needed. Thread-safe."""
+
+    def __init__(self, client: pulsar.Client, topics: Topics) -> None:
+        self._client, self._topics, self._settings = client, topics, topics.settings
+        self._producers: OrderedDict[str, pulsar.Producer] = OrderedDict()
+        self._making = threading.Lock()
+        self._lock = threading.Lock()
+        self._under_way: dict[Identity, list[Receipts]] = {}
+
+    def publish(self, batch: Sequence[tuple[Outgoing, bytes]]) -> None:
+        """Send all; back once the broker holds all. Raises `TransportError`: some may be sent all the same."""
+        self._topics.ensure({outgoing.topic for outgoing, _ in batch})
+        receipts = Receipts(len(batch))
+        for outgoing, body in batch:
+            self._send(outgoing, body, receipts)
+        if not receipts.wait(self._settings.send_timeout):
+            waited = f"within {self._settings.send_timeout:g} s"
+            raise TransportError(f"{self._settings.place} has not confirmed all that was sent {waited}")
+        if receipts.problem:
+            raise TransportError(f"{self._settings.place} did not take all that was sent: {receipts.problem}")
+
+    def _send(self, outgoing: Outgoing, body: bytes, receipts: Receipts) -> None:
+        message = outgoing.message
+        names = (message.kind, message.id, message.workflow_id, message.run, message.position, str(message.attempt))
+        identity = (outgoing.topic, *names)
+        with self._lock:
+            waiting = self._under_way.setdefault(identity, [])
+            waiting.append(receipts)
+            if len(waiting) > 1:
+                return
+        try:
+            producer = self._producer(outgoing.topic)
+            _hand_over(producer, outgoing, body, partial(self._came, outgoing.topic, identity))
+        except Exception as error:
+            self._failed(outgoing.topic, identity, said(error))
+
+    def _came(self, topic: str, identity: Identity, result: Any, message_id: Any) -> None:
+        if result == pulsar.Result.Ok:
+            self._settle(identity, "")
+        else:
+            self._failed(topic, identity, result.name)
+
+    def _settle(self, identity: Identity, problem: str) -> None:
+        with self._lock:
+            waiting = self._under_way.pop(identity, [])
+        for receipts in waiting:
+            receipts.settle(problem)
+
+    def _failed(self, topic: str, identity: Identity, problem: str) -> None:
+        """A fresh producer is made next time, of a topic that is looked for anew."""
+        with self._lock:
+            self._producers.pop(topic, None)
+        self._topics.forget(topic)
+        self._settle(identity, f"{topic}: {problem}")
+
+    def hint(self, outgoing: Outgoing, body: bytes) -> None:
+        """Send what may be lost; nobody waits for a receipt, and trouble is none."""
+        with suppress(Exception):
+            _hand_over(self._producer(outgoing.topic), outgoing, body, _ignore)
+
+    def put_by(self, topic: str, data: bytes, key: str, facts: dict[str, str]) -> None:
+        """Send bytes as they are, with *facts* beside them. Raises `TransportError`."""
+        self._topics.ensure([topic])
+        try:
+            self._producer(topic).send(data, properties=facts, partition_key=key or None)
+        except TransportError:
+            raise
+        except Exception as error:
+            raise TransportError(f"{self._settings.place} did not take what {topic} is for: {said(error)}") from None
+
+    # --- producers ---
+
+    def _producer(self, topic: str) -> pulsar.Producer:
+        with self._lock:
+            producer = self._producers.get(topic)
+            if producer is not None:
+                self._producers.move_to_end(topic)
+                return producer
+        with self._making:
+            with self._lock:
+                producer = self._producers.get(topic)
+            if producer is None:
+                producer = self._make(topic)
+                with self._lock:
+                    self._producers[topic] = producer
+                self._close_idle()
+        return producer
+
+    def _make(self, topic: str) -> pulsar.Producer:
+        settings = self._settings
+        try:
+            return self._client.create_producer(
+                self._topics.full(topic),
+                producer_name=f"{settings.producer_name}-{topic}" if settings.producer_name else None,
+                send_timeout_millis=0,  # what is not confirmed stays under way, in order, whatever the outage
+                compression_type=COMPRESSIONS[settings.compression],
+                max_pending_messages=settings.pending,
+                max_pending_messages_across_partitions=settings.pending * 4,
+                batching_enabled=settings.batching,
+                batching_type=pulsar.BatchingType.KeyBased if is_keyed(topic) else pulsar.BatchingType.Default,
+                batching_max_messages=settings.batching_messages,
+                batching_max_publish_delay_ms=max(1, round(settings.batching_delay * 1000)),
+            )
+        except Exception as error:
+            raise TransportError(f"{settings.place} gave no producer for {topic}: {said(error)}") from None
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            to_clients = [topic for topic in self._producers if topic.startswith(CLIENT)]
+            idle = [self._producers.pop(topic) for topic in to_clients[:-TO_CLIENTS]]
+        for producer in idle:
+            with suppress(Exception):
+                producer.close()
+
+    def close(self) -> None:
+        """What is under way still will not be confirmed."""
+        with self._lock:
+            left = list(self._under_way)
+            self._producers.clear()
+        for identity in left:
+            self._settle(identity, f"{identity[0]}: closed")
+
+
+def _hand_over(producer: pulsar.Producer, outgoing: Outgoing, body: bytes, came: Any) -> None:
+    key = outgoing.key if is_keyed(outgoing.topic) else ""  # tasks go to the partitions in turn
+    producer.send_async(body, came, partition_key=key or None)
+
+
+def _ignore(result: Any, message_id: Any) -> None:
+    """Nobody waits for this receipt."""
+
+
+class Hints:
+    """Sends hints on a thread of its own: a producer that must be made first holds up nobody."""
+
+    def __init__(self, producers: Producers) -> None:
+        self._producers = producers
+        self._waiting: deque[tuple[Outgoing, bytes]] = deque(maxlen=MOST_HINTS)
+        self._some = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, hints: Sequence[tuple[Outgoing, bytes]]) -> None:
+        """Send these some time; of more than wait already some are lost."""
+        with self._some:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="infinitic-hints", daemon=True)
+                self._thread.start()
+            self._waiting.extend(hints)
+            self._some.notify()
+
+    def _serve(self) -> None:
+        while True:
+            with self._some:
+                self._some.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                waiting = list(self._waiting)
+                self._waiting.clear()
+            for outgoing, body in waiting:
+                self._producers.hint(outgoing, body)
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Send what waits, for up to *seconds*."""
+        with self._some:
+            self._closed = True
+            self._some.notify()
+        if self._thread is not None:
+            self._thread.join(seconds)
