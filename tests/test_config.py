@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from infinitic.config import DEFAULT_URL, Config, load_config, scheme_of, shown
+from infinitic.config import DEFAULT_URL, SETTINGS, Config, load_config, scheme_of, shown
 from infinitic.errors import ConfigurationError
 
 DAYS = 86_400
@@ -69,7 +69,7 @@ def test_every_setting_can_be_a_keyword_a_variable_or_in_either_file(load):
         cache_instances=5,
         cache_bytes=6,
         durability="normal",
-        pulsar={"admin_url": "http://h:8080", "partitions": 7, "auth": "token:x"},
+        pulsar={"admin_url": "http://h:8080", "partitions": 7, "token": "x"},
     )
     toml = """
         transport = "pulsar://h:6650/t/n"
@@ -84,7 +84,7 @@ def test_every_setting_can_be_a_keyword_a_variable_or_in_either_file(load):
         TABLE
         admin_url = "http://h:8080"
         partitions = 7
-        auth = "token:x"
+        token = "x"
     """
     env = {
         "INFINITIC_TRANSPORT": "pulsar://h:6650/t/n",
@@ -98,7 +98,7 @@ def test_every_setting_can_be_a_keyword_a_variable_or_in_either_file(load):
         "INFINITIC_DURABILITY": "normal",
         "INFINITIC_PULSAR__ADMIN_URL": "http://h:8080",
         "INFINITIC_PULSAR__PARTITIONS": "7",
-        "INFINITIC_PULSAR__AUTH": "token:x",
+        "INFINITIC_PULSAR__TOKEN": "x",
     }
     keywords = {
         "transport": "pulsar://h:6650/t/n",
@@ -110,7 +110,7 @@ def test_every_setting_can_be_a_keyword_a_variable_or_in_either_file(load):
         "cache_instances": 5,
         "cache_bytes": 6,
         "durability": "normal",
-        "pulsar": {"admin_url": "http://h:8080", "partitions": 7, "auth": "token:x"},
+        "pulsar": {"admin_url": "http://h:8080", "partitions": 7, "token": "x"},
     }
 
     assert load(env=env) == whole
@@ -123,10 +123,10 @@ def test_the_settings_of_a_table_come_from_several_sources(load):
     config = load(
         toml="[pulsar]\npartitions = 4\nadmin_url = 'http://a'",
         env={"INFINITIC_PULSAR__ADMIN_URL": "http://b"},
-        pulsar={"auth": "token:x"},
+        pulsar={"token": "x"},
     )
 
-    assert config.pulsar == {"partitions": 4, "admin_url": "http://b", "auth": "token:x"}
+    assert config.pulsar == {"partitions": 4, "admin_url": "http://b", "token": "x"}
 
 
 def test_what_is_not_ours_in_the_environment_and_in_pyproject_is_let_alone(load):
@@ -210,11 +210,7 @@ def test_an_unknown_name_in_a_file_is_refused_with_the_file(refusal, tmp_path):
 
 
 def test_an_unknown_name_like_no_other_names_them_all(refusal):
-    assert refusal(xyz=1) == (
-        "xyz (keyword) is no setting. There are transport, storage, namespace, retention, format, "
-        "concurrency, cache_instances, cache_bytes, durability, "
-        "pulsar.admin_url, pulsar.partitions, pulsar.auth."
-    )
+    assert refusal(xyz=1) == f"xyz (keyword) is no setting. There are {', '.join(SETTINGS)}."
 
 
 @pytest.mark.parametrize(
@@ -281,10 +277,10 @@ def test_a_directory_in_place_of_a_file_is_refused(refusal, tmp_path):
 
 
 def test_secrets_are_not_printed(load, refusal):
-    config = load("pulsar://u:secret@h", storage="redis://:secret@h", pulsar={"auth": "token:secret"})
+    config = load("pulsar://u:secret@h", storage="redis://:secret@h", pulsar={"token": "secret"})
 
     assert "secret" not in repr(config)
-    assert "secret" not in refusal(pulsar={"auth": ["secret"]})
+    assert "secret" not in refusal(pulsar={"token": ["secret"]})
     assert "secret" not in refusal(env={"INFINITIC_CACHE_BYTES": "redis://u:secret@h"})
 
 

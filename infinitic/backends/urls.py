@@ -166,19 +166,20 @@ def _open_storage(config: Config, url: str, role: Role, clock: Clock, brokers: B
 
 def storage_of(url: str) -> Any:
     """The class of the storage on servers that a URL names. Raises `MissingExtra`."""
-    match scheme_of(url):
+    scheme = scheme_of(url)
+    match scheme:
         case "redis" | "rediss":
-            with _extra("redis", "redis"):
+            with _extra(scheme, "redis"):
                 from infinitic.storages.redis import RedisStorage
 
                 return RedisStorage
         case "mysql" | "mariadb":
-            with _extra("mysql", "mysql"):
+            with _extra(scheme, "mysql"):
                 from infinitic.storages.mysql import MySqlStorage
 
                 return MySqlStorage
         case _:
-            with _extra("psycopg", "postgres"):
+            with _extra(scheme, "postgres"):
                 from infinitic.storages.postgres import PostgresStorage
 
                 return PostgresStorage
@@ -187,21 +188,21 @@ def storage_of(url: str) -> Any:
 def _open_transport(config: Config, clock: Clock, brokers: Brokers) -> Transport:
     if scheme_of(config.transport) == "memory":
         return brokers.named(_name(config.transport), clock).transport.another()
-    with _extra("pulsar", "pulsar"):
+    with _extra(scheme_of(config.transport), "pulsar"):
         from infinitic.transports.pulsar import PulsarTransport
 
     return PulsarTransport.open(config.transport, config.pulsar, config.namespace)
 
 
 @contextmanager
-def _extra(package: str, extra: str) -> Iterator[None]:
-    """What is imported here may lack its *package*, which *extra* brings. Raises `MissingExtra`."""
+def _extra(scheme: str, extra: str) -> Iterator[None]:
+    """What is imported here may lack the driver that *extra* brings. Raises `MissingExtra`."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in (package, "urllib3", "hiredis", "psycopg_pool"):
+        if (error.name or "").startswith("infinitic"):
             raise
-        raise MissingExtra(f"{extra}://", extra) from None
+        raise MissingExtra(f"{scheme}://", extra) from None
 
 
 def _name(url: str) -> str:

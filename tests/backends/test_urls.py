@@ -1,5 +1,8 @@
 """Which URLs and pairs make a backend, and what is said of those that make none."""
 
+import subprocess
+import sys
+
 import pytest
 
 from infinitic.backends.distributed import DistributedBackend
@@ -105,14 +108,33 @@ def test_a_sqlite_url_without_a_file_is_refused(url):
     )
 
 
-def test_a_known_backend_that_is_not_there_yet_is_refused_by_name():
-    said = "which this release cannot use yet. Use sqlite:// or memory://."
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("pulsar://127.0.0.1:1/t/n", "pulsar", "pulsar"),
+        ("redis://h", "redis", "redis"),
+        ("mysql://u:secret@h/db", "mysql", "mysql"),
+        ("mariadb://u:secret@h/db", "mysql", "mysql"),
+        ("postgresql://h", "psycopg", "postgres"),
+    ],
+)
+def test_a_driver_that_is_not_installed_names_the_extra_that_brings_it(url, package, extra):
+    code = f"""
+import sys
+sys.modules[{package!r}] = None  # as if it were not installed
+from infinitic.backends.urls import open_backend
+from infinitic.config import Config
+from infinitic.errors import MissingExtra
+try:
+    open_backend(Config(*({url!r}, None) if {package!r} == "pulsar" else ("memory://", {url!r})), "worker")
+except MissingExtra as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert refusal("pulsar://h:6650/t/n", "redis://h") == f"pulsar://h:6650/t/n names Apache Pulsar, {said}"
-    assert refusal("memory://", "redis://h") == f"redis://h names Redis, {said}"
-    assert refusal("memory://", "mysql://u:secret@h/db") == f"mysql://u:***@h/db names MySQL, {said}"
-    assert refusal("memory://", "postgresql://h") == f"postgresql://h names PostgreSQL, {said}"
-    assert refusal("pulsar://h") == f"pulsar://h names Apache Pulsar, {said}"
+    assert told.stdout == (
+        f"{url.partition(':')[0]}:// needs a package that is not installed. pip install 'infinitic[{extra}]'\n"
+    )
 
 
 def test_a_scheme_that_is_like_a_known_one_names_it():
@@ -124,18 +146,19 @@ def test_a_scheme_that_is_like_a_known_one_names_it():
 
 def test_a_scheme_that_is_like_none_names_them_all():
     assert refusal("kafka://h") == (
-        "kafka://h names no transport that is known. A transport is one of sqlite://, memory://, pulsar://."
+        "kafka://h names no transport that is known. "
+        "A transport is one of sqlite://, memory://, pulsar://, pulsar+ssl://."
     )
     assert refusal("memory://", "xyz://h") == (
         "xyz://h names no storage that is known. "
-        "A storage is one of sqlite://, memory://, redis://, mysql://, postgresql://."
+        "A storage is one of sqlite://, memory://, redis://, rediss://, mysql://, mariadb://, postgresql://."
     )
 
 
 def test_a_storage_as_a_transport_is_refused_and_the_other_way_round():
     assert refusal("redis://h") == (
         "redis://h names a storage and was given as the transport. "
-        "A transport is one of sqlite://, memory://, pulsar://."
+        "A transport is one of sqlite://, memory://, pulsar://, pulsar+ssl://."
     )
     assert refusal("memory://", "pulsar://h").startswith("pulsar://h names a transport and was given as the storage.")
 
@@ -184,7 +207,10 @@ def test_every_scheme_has_a_name():
         "sqlite",
         "memory",
         "pulsar",
+        "pulsar+ssl",
         "redis",
+        "rediss",
         "mysql",
+        "mariadb",
         "postgresql",
     }

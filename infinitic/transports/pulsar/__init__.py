@@ -23,7 +23,7 @@ from infinitic.topics import dead_topic
 from infinitic.transports import OnTheWay, Traffic
 from infinitic.transports.pulsar.consumer import Group, PulsarConsumer
 from infinitic.transports.pulsar.producers import Hints, Producers
-from infinitic.transports.pulsar.settings import PulsarSettings, connect, read_settings, said
+from infinitic.transports.pulsar.settings import PulsarSettings, check_reachable, connect, read_settings, said
 from infinitic.transports.pulsar.topics import Topics, is_kept, is_keyed
 
 GIVEN_BACK = 100
@@ -51,8 +51,10 @@ class PulsarTransport:
 
     @classmethod
     def open(cls, url: str, table: Mapping[str, Any], namespace: str) -> PulsarTransport:
-        """The transport that a URL and the table `[pulsar]` name. Raises `ConfigurationError`."""
-        return cls(read_settings(url, table, namespace))
+        """The transport that a URL and the table `[pulsar]` name. Raises `ConfigurationError`, `TransportError`."""
+        settings = read_settings(url, table, namespace)
+        check_reachable(settings)
+        return cls(settings)
 
     # --- sending ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,22 @@ def _check(settings: PulsarSettings) -> None:
         path = getattr(settings, name)
         if path and not path.startswith("data:") and not os.path.isfile(path.removeprefix("file://")):
             raise ConfigurationError(f"pulsar.{name} = {path!r} is no file that is there")
+
+
+def check_reachable(settings: PulsarSettings) -> None:
+    """See that one of the hosts answers: the client itself would try for half a minute. Raises `TransportError`."""
+    problem: object = "no host"
+    default = 6651 if settings.service_url.startswith("pulsar+ssl:") else 6650
+    for hosts in settings.service_url.partition("://")[2].split(","):
+        address = urlsplit(f"//{hosts}")
+        try:
+            with socket.create_connection((address.hostname, address.port or default), settings.connection_timeout):
+                return
+        except OSError as error:
+            problem = error.strerror or error
+    raise TransportError(
+        f"{settings.service_url} does not answer: {problem}", "Is the broker there, and the address right?"
+    )
 
 
 def connect(settings: PulsarSettings) -> pulsar.Client:
