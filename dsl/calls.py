@@ -81,14 +81,10 @@ def as_retry(value: Retry | None, what: str) -> Retry | None:
 
 
 def as_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Tags, sorted and each once. Raises `TypeError` for a bare string or for what is no text."""
+    """Tags, sorted and each once. Raises `TypeError` for a bare string, `InvalidId` for what cannot be a tag."""
     if isinstance(tags, str):
         raise TypeError(f"tags takes a collection of strings; write tags=[{tags!r}]")
-    result: set[Any] = set(tags)
-    for tag in result:
-        if not isinstance(tag, str) or not tag.strip():
-            raise TypeError(f"a tag is a text that is not blank, not {tag!r}")
-    return tuple(sorted(result))
+    return tuple(sorted({check_id(tag, "a tag") for tag in tags}))
 
 
 def as_meta(meta: object) -> dict[str, Any]:

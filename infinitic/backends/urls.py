@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias
@@ -18,11 +18,11 @@ from attrs import Factory, define
 from infinitic.backends import Backend
 from infinitic.backends.distributed import DistributedBackend
 from infinitic.clock import Clock, system_clock
-from infinitic.config import Config, load_config, scheme_of, shown
+from infinitic.config import EMBEDDED, Config, load_config, scheme_of, shown
 from infinitic.errors import ConfigurationError, MissingExtra
 from infinitic.storages import Storage
 from infinitic.storages.memory import MemoryStorage
-from infinitic.transports import Transport
+from infinitic.storages.schemas import Schema
 from infinitic.transports.memory import MemoryTransport
 
 Role: TypeAlias = Literal["worker", "client", "reader"]
@@ -88,9 +88,9 @@ def open_backend(
     _check(settings, platform)
     if scheme_of(settings.transport) == "sqlite":
         return _open_sqlite(settings, role, clock)
-    transport = _open_transport(settings, clock, brokers)
+    transport = open_transport(settings, clock, brokers=brokers)
     try:
-        storage = None if settings.storage is None else _open_storage(settings, settings.storage, role, clock, brokers)
+        storage = None if settings.storage is None else open_storage(settings, role, clock, brokers=brokers)
     except BaseException:
         transport.close()
         raise
@@ -157,11 +157,29 @@ def sqlite_path(url: str) -> str:
     return path
 
 
-def _open_storage(config: Config, url: str, role: Role, clock: Clock, brokers: Brokers) -> Storage:
+def open_storage(config: Config, role: Role, clock: Clock = system_clock, *, brokers: Brokers = BROKERS) -> Storage:
+    """The storage that a configuration names beside a transport, by itself. Raises as `open_backend` does."""
+    url = str(config.storage)
     if scheme_of(url) == "memory":
         return brokers.named(_name(url), clock).storage.another()
     storage: Storage = storage_of(url).open(url, namespace=config.namespace, makes=role != "reader")
     return storage
+
+
+@contextmanager
+def open_schema(config: Config) -> Iterator[Schema]:
+    """The schema of the storage that a configuration names, as it is. Raises as `open_backend` does."""
+    url = str(config.storage)
+    _check_scheme(url, STORAGES, "storage")
+    if scheme_of(url) in EMBEDDED:
+        raise ConfigurationError(f"{shown(url)} sees to its schema by itself", "Name a storage on a server.")
+    with storage_of(url).schema_of(url, namespace=config.namespace) as schema:
+        yield schema
+
+
+def storage_kind(url: str) -> str:
+    """Of which kind the server is that a storage's URL names: redis, mysql, postgresql, sqlite or memory."""
+    return {"rediss": "redis", "mariadb": "mysql"}.get(scheme_of(url), scheme_of(url))
 
 
 def storage_of(url: str) -> Any:
@@ -185,13 +203,23 @@ def storage_of(url: str) -> Any:
                 return PostgresStorage
 
 
-def _open_transport(config: Config, clock: Clock, brokers: Brokers) -> Transport:
+def open_transport(config: Config, clock: Clock = system_clock, *, brokers: Brokers = BROKERS) -> Any:
+    """The transport that a configuration names, by itself. Raises as `open_backend` does."""
     if scheme_of(config.transport) == "memory":
         return brokers.named(_name(config.transport), clock).transport.another()
     with _extra(scheme_of(config.transport), "pulsar"):
         from infinitic.transports.pulsar import PulsarTransport
 
     return PulsarTransport.open(config.transport, config.pulsar, config.namespace)
+
+
+def topic_commands(config: Config, topics: Iterable[str]) -> Iterator[str]:
+    """What an operator types to make *topics*. Raises `ConfigurationError`, `MissingExtra`."""
+    with _extra(scheme_of(config.transport), "pulsar"):
+        from infinitic.transports.pulsar.settings import read_settings
+        from infinitic.transports.pulsar.topics import commands
+
+    return commands(read_settings(config.transport, config.pulsar, config.namespace), topics)
 
 
 @contextmanager

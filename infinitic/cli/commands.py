@@ -17,16 +17,36 @@ from infinitic.cli.checking import check
 from infinitic.cli.completing import completion
 from infinitic.cli.console import accept_all_text
 from infinitic.cli.developing import dev
+from infinitic.cli.diagnosing import doctor
 from infinitic.cli.explaining import why
 from infinitic.cli.logs import log_nowhere, log_to_stderr
 from infinitic.cli.looking import list_, show
+from infinitic.cli.preparing import storage, topics
 from infinitic.cli.purging import purge
 from infinitic.cli.serving import worker
 from infinitic.cli.settings import Settings, as_json, everywhere
 from infinitic.cli.starting import result, start
 
 DEMO = "infinitic.cli.demo"
-COMMANDS = (worker, dev, check, start, result, call, signal, list_, show, why, cancel, retry, purge, completion)
+COMMANDS = (
+    worker,
+    dev,
+    check,
+    start,
+    result,
+    call,
+    signal,
+    list_,
+    show,
+    why,
+    cancel,
+    retry,
+    purge,
+    doctor,
+    topics,
+    storage,
+    completion,
+)
 
 
 class Program(click.Group):

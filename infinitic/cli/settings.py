@@ -108,7 +108,7 @@ def open_client(settings: Settings, *, creates: bool = False) -> Iterator[Client
     """
     config = settings.config()
     if not creates:
-        _refuse_absent(config)
+        refuse_absent(config)
     with Client.over(open_backend(config, "client"), look_again=LOOK_AGAIN) as client:
         try:
             yield client
@@ -127,7 +127,7 @@ def open_storage(settings: Settings, what: str, role: Role = "reader") -> Iterat
 def open_reader(settings: Settings, what: str, role: Role = "reader") -> Iterator[Backend]:
     """Storage and transport, to look at, while the block lasts. Raises `NoStorage`, which names *what* does."""
     config = settings.config()
-    _refuse_absent(config)
+    refuse_absent(config)
     if config.storage is None and scheme_of(config.transport) in TRANSPORTS:
         raise NoStorage(what)
     backend = open_backend(config, role)
@@ -137,8 +137,8 @@ def open_reader(settings: Settings, what: str, role: Role = "reader") -> Iterato
         backend.close()
 
 
-def _refuse_absent(config: Config) -> None:
-    """Looking at a database that is not there must not make it."""
+def refuse_absent(config: Config) -> None:
+    """Looking at a database that is not there must not make it. Raises `StorageError`."""
     if scheme_of(config.transport) == "sqlite":
         path = sqlite_path(config.transport)
         if not os.path.exists(path):

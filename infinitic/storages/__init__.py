@@ -114,5 +114,8 @@ class Storage(Protocol):
     def now(self) -> int:
         """The storage's clock."""
 
+    def server_settings(self) -> Mapping[str, str]:
+        """What the server is set to, by the names that it gives, and its "version"; empty where there is none."""
+
     def close(self) -> None:
         """Give everything back; further calls are an error."""

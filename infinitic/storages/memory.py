@@ -245,6 +245,9 @@ class MemoryStorage:
     def now(self) -> int:
         return self._clock()
 
+    def server_settings(self) -> Mapping[str, str]:
+        return {}
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

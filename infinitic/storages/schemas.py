@@ -14,10 +14,13 @@ from infinitic.errors import StorageError
 class Schema(Protocol):
     """The schema of one storage, as it is and as this release wants it."""
 
-    place: str
-    """What it lies in, for people: the URL without its password."""
-    wanted: int
-    """The version that this release writes, from 1 on."""
+    @property
+    def place(self) -> str:
+        """What it lies in, for people: the URL without its password."""
+
+    @property
+    def wanted(self) -> int:
+        """The version that this release writes, from 1 on."""
 
     def found(self) -> int:
         """The version that is there, 0 when there is none. Raises `StorageError`."""

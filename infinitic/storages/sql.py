@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,3 +31,8 @@ def condition(where: Filter, mark: str = "?", text: Callable[[str], Any] = str) 
     return " AND ".join(["1 = 1", *(said for said, _ in used)]), [
         text(value) if isinstance(value, str) else value for value in values
     ]
+
+
+def steps(text: str) -> tuple[str, ...]:
+    """What each version of a schema adds to the one before; a line `-- version 2` begins that of the second."""
+    return tuple(re.split(r"^-- version \d+$", text, flags=re.MULTILINE)[1:])

@@ -115,6 +115,10 @@ class SqliteStorage:
     def now(self) -> int:
         return self._file.clock()
 
+    def server_settings(self) -> Mapping[str, str]:
+        with self._file.reading() as db:
+            return {"version": db.execute("SELECT sqlite_version()").fetchone()[0]}
+
     def close(self) -> None:
         self._file.close()
 

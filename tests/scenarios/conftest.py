@@ -1,12 +1,10 @@
-"""Every backend that the scenarios run over, with real workers and clients. One more is a line in `BACKENDS`."""
+"""Every backend that the scenarios run over, with real workers and clients. One more is a line in `places.PLACES`."""
 
 import gc
 import importlib.util
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,36 +13,13 @@ import pytest
 from infinitic.client import Client
 from infinitic.storages import Storage
 from infinitic.worker import Worker
-from tests.scenarios.given import Place, Stage, open_at
-from tests.servers.found import server
-from tests.transports import on_pulsar
+from tests.scenarios.given import Stage, open_at
+from tests.scenarios.places import PLACES, Place
 
 
-@contextmanager
-def memory(directory: Path) -> Iterator[Place]:
-    yield {"url": f"memory://{uuid.uuid4().hex}"}
-
-
-@contextmanager
-def sqlite(directory: Path) -> Iterator[Place]:
-    yield {"url": f"sqlite:///{directory}/x.db"}
-
-
-@contextmanager
-def pulsar_alone(directory: Path) -> Iterator[Place]:
-    yield {"transport": on_pulsar.fresh(server("pulsar")), "storage": f"memory://{uuid.uuid4().hex}"}
-
-
-BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
-    "memory": memory,
-    "sqlite": sqlite,
-    "pulsar+memory": pulsar_alone,
-}
-
-
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=PLACES)
 def place(request, tmp_path) -> Iterator[Place]:
-    with BACKENDS[request.param](tmp_path) as names:
+    with PLACES[request.param](tmp_path) as names:
         yield names
 
 

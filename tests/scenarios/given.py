@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from dsl.workflows import Workflow, WorkflowFunction
 from infinitic.backends import Backend
@@ -15,14 +15,12 @@ from infinitic.config import load_config
 from infinitic.history import Turn
 from infinitic.worker import Worker
 from infinitic.worker.loops import Loops
+from tests.scenarios.places import Place
 
 PATIENCE = 20.0
 """Seconds after which what ought to come is given up. No test that passes waits for it."""
 
 T = TypeVar("T")
-
-Place: TypeAlias = dict[str, Any]
-"""What names a backend: one URL, or a transport and a storage; keywords of `Worker` and `Client`."""
 
 
 def open_at(place: Place, role: Role = "client") -> Backend:

@@ -42,10 +42,10 @@ def sqlite(directory: Path, clock: Clock) -> Iterator[Storage]:
 KINDS = {
     "memory": Kind(memory, jumps=True),
     "sqlite": Kind(sqlite, jumps=True),
-    "redis": Kind(lambda directory, clock: on_redis.empty(server("redis"))),
+    "redis": Kind(lambda directory, clock: on_redis.empty(server("redis"), clock), jumps=True),
     "mariadb": Kind(lambda directory, clock: on_mysql.empty(server("mariadb"))),
     "mysql": Kind(lambda directory, clock: on_mysql.empty(server("mysql"))),
-    "postgres": Kind(lambda directory, clock: on_postgres.empty(server("postgres"))),
+    "postgres": Kind(lambda directory, clock: on_postgres.empty(server("postgres"), clock), jumps=True),
 }
 
 

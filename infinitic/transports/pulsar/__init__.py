@@ -129,6 +129,11 @@ class PulsarTransport:
         self._check_open()
         return [self._topics.traffic(topic) for topic in topics]
 
+    def server_settings(self) -> dict[str, str]:
+        """What the broker and the namespace are set to, by the names that Pulsar gives, and its "version"."""
+        self._check_open()
+        return self._topics.broker()
+
     def on_the_way(self, key: str) -> list[OnTheWay] | None:
         """None: a broker tells how many messages it has, not whose."""
         return None

@@ -15,7 +15,7 @@ from shlex import quote
 import pulsar
 
 from infinitic.errors import TransportError
-from infinitic.topics import CLIENT, CONTROL, DEAD, SERVICE, WORKFLOW
+from infinitic.topics import CLIENT, CONTROL, DEAD, WORKFLOW
 from infinitic.transports import Traffic
 from infinitic.transports.pulsar.admin import Admin, NoAdmin
 from infinitic.transports.pulsar.settings import PulsarSettings, said
@@ -95,6 +95,21 @@ class Topics:
         with self._lock:
             self._there.discard(topic)
 
+    def broker(self) -> dict[str, str]:
+        """What the broker and the namespace are set to; under "admin" or "configuration" why that is not known."""
+        place = f"/namespaces/{self.settings.tenant}/{self.settings.namespace}"
+        try:
+            _, version = self._admin.request("GET", "/brokers/version")
+            _, policies = self._admin.request("GET", place)
+        except TransportError as error:
+            return {"admin": str(error)}
+        told = {"version": str(version), **{name: str(value) for name, value in policies.items()}}
+        try:
+            _, runtime = self._admin.request("GET", "/brokers/configuration/runtime")
+        except TransportError as error:
+            return told | {"configuration": str(error)}
+        return told | {name: str(value) for name, value in runtime.items()}
+
     def traffic(self, topic: str) -> Traffic | None:
         """How it stands; None where that cannot be known."""
         if not is_kept(topic):
@@ -125,9 +140,3 @@ def commands(settings: PulsarSettings, topics: Iterable[str]) -> Iterator[str]:
             full = quote(f"persistent://{settings.tenant}/{settings.namespace}/{topic}")
             yield f"pulsar-admin topics create-partitioned-topic -p {partitions(settings, topic)} {full}"
             yield f"pulsar-admin topics create-subscription -s {quote(settings.subscription)} -m earliest {full}"
-
-
-def served_topics(workflows: Iterable[str], services: Iterable[str]) -> list[str]:
-    """Those that workers of these workflows and services need, with where refused messages go."""
-    names = [WORKFLOW + name for name in workflows] + [SERVICE + name for name in services]
-    return [topic for name in names for topic in (name, name + DEAD)]
