@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -12,6 +12,8 @@ from infinitic.testing import Stage
 from samples.booking.contract import Cars, Flights, FullyBooked, Reservation
 from samples.booking.services import GrandHotels, NorthFlights, RedCars
 from samples.booking.workflow import Trip, booking, paid
+
+Place = dict[str, Any]
 
 
 class SlowHotels(GrandHotels):
@@ -30,10 +32,10 @@ class SlowHotels(GrandHotels):
 class Agency:
     """The three companies at work, and a client."""
 
-    def __init__(self, url: str, hotels: GrandHotels) -> None:
+    def __init__(self, place: Place, hotels: GrandHotels) -> None:
         self.companies = (RedCars(), NorthFlights(), hotels)
-        self.worker = Worker(url, workflows=[booking], services=self.companies)
-        self.client = Client(url)
+        self.worker = Worker(**place, workflows=[booking], services=self.companies)
+        self.client = Client(**place)
 
     @property
     def reserved(self) -> set[str]:
@@ -43,14 +45,13 @@ class Agency:
 Open = Callable[[GrandHotels], Agency]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def agency(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+@pytest.fixture
+def agency(place: Place) -> Iterator[Open]:
     """Makes an agency that works until the test is over."""
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/booking.db"
     made: list[Agency] = []
 
     def make(hotels: GrandHotels) -> Agency:
-        made.append(Agency(url, hotels))
+        made.append(Agency(place, hotels))
         made[-1].worker.start()
         return made[-1]
 

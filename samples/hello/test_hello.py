@@ -1,8 +1,6 @@
 """The greeting: on a stage, and with a real worker on both backends that need no server."""
 
-from pathlib import Path
-
-import pytest
+from typing import Any
 
 from infinitic import Client, Worker
 from infinitic.testing import Stage, TaskCompleted, rehearse
@@ -11,13 +9,8 @@ from samples.hello.services import PlainGreetings
 from samples.hello.workflow import hello
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/hello.db"
-
-
-def test_the_greeting_is_cheered(url: str) -> None:
-    with Worker(url, workflows=[hello], services=[PlainGreetings]), Client(url) as client:
+def test_the_greeting_is_cheered(place: dict[str, Any]) -> None:
+    with Worker(**place, workflows=[hello], services=[PlainGreetings]), Client(**place) as client:
         assert client.run(hello("Ada"), timeout=10) == "Hello, Ada!!!"
 
 

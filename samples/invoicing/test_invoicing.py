@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -137,7 +137,7 @@ def test_the_next_run_goes_on_where_the_last_one_ended() -> None:
     assert last == continue_as_new(invoicing("acme", 5, MONTH, number=13, since=began + 12 * MONTH))
 
 
-def test_over_a_sqlite_file(tmp_path: Path) -> None:
+def test_over_every_pair_of_servers_and_in_one_file(place: dict[str, Any]) -> None:
     enough = Event()
 
     class BusyBank(Bank):
@@ -147,8 +147,8 @@ def test_over_a_sqlite_file(tmp_path: Path) -> None:
                 enough.set()
             return receipt
 
-    bank, url = BusyBank(acme=1_000), f"sqlite:///{tmp_path}/invoicing.db"
-    with Worker(url, workflows=[invoicing], services=[bank, CustomerList()]), Client(url) as client:
+    bank = BusyBank(acme=1_000)
+    with Worker(**place, workflows=[invoicing], services=[bank, CustomerList()]), Client(**place) as client:
         handle = client.start(invoicing("acme", 5, period=timedelta(milliseconds=20)), id="acme")
         for _ in range(50):
             client.run(used.send(1), timeout=10)

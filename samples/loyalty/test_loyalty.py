@@ -1,7 +1,7 @@
 """Years of a membership in milliseconds; and a short one with a real worker, over a SQLite file."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,9 +168,8 @@ def test_bonuses_and_weeks_are_counted_side_by_side() -> None:
     ]  # the next week, the letter, the next bonus
 
 
-def test_over_a_sqlite_file(tmp_path: Path, mail: LetterBox) -> None:
-    url = f"sqlite:///{tmp_path}/loyalty.db"
-    with Worker(url, workflows=[Loyalty], services=[mail, CornerShop()]), Client(url) as client:
+def test_over_every_pair_of_servers_and_in_one_file(place: dict[str, Any], mail: LetterBox) -> None:
+    with Worker(**place, workflows=[Loyalty], services=[mail, CornerShop()]), Client(**place) as client:
         handle = client.start(Loyalty.run("Ada"), id="ada")
         client.run(ada.bonus.send(250), timeout=10)
         voucher = client.run(ada.redeem(50), timeout=10)

@@ -27,18 +27,14 @@ FREE: dict[str, list[str]] = {}
 @contextmanager
 def empty(url: str, clock: Clock | None = None) -> Iterator[Storage]:
     """*clock*, when given, is the storage's: one that stands still but when it jumps."""
-    free = FREE.setdefault(url, [])
-    place = free.pop() if free else made(url)
-    with psycopg.connect(place, autocommit=True) as connection:
-        connection.execute("; ".join(f"DELETE FROM infinitic.{table}" for table in TABLES))
+    with place(url) as there, psycopg.connect(there, autocommit=True) as connection:
         if clock is not None:
             follow(connection, clock)
-        storage = PostgresStorage.open(place)
+        storage = PostgresStorage.open(there)
         try:
             yield storage
         finally:
             storage.close()
-            free.append(place)
 
 
 def follow(connection: psycopg.Connection, clock: Any) -> None:
@@ -55,11 +51,11 @@ def follow(connection: psycopg.Connection, clock: Any) -> None:
 
 def made(url: str) -> str:
     """The URL of a new database with an empty storage."""
-    place = new_database(url)
-    PostgresStorage.open(place).close()
-    with psycopg.connect(place, autocommit=True) as connection:
+    there = new_database(url)
+    PostgresStorage.open(there).close()
+    with psycopg.connect(there, autocommit=True) as connection:
         connection.execute(CLOCK)
-    return place
+    return there
 
 
 COUNT = iter(range(1 << 30))
@@ -78,3 +74,16 @@ def new_database(url: str) -> str:
 def drop(url: str, name: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@contextmanager
+def place(url: str) -> Iterator[str]:
+    """The URL of an empty storage, for whoever opens it itself."""
+    free = FREE.setdefault(url, [])
+    found = free.pop() if free else made(url)
+    with psycopg.connect(found, autocommit=True) as connection:
+        connection.execute("; ".join(f"DELETE FROM infinitic.{table}" for table in TABLES))
+    try:
+        yield found
+    finally:
+        free.append(found)
