@@ -1,4 +1,5 @@
-# Each target sets up what it needs in .venv: a Python from 3.11 on and make are all that must be there before.
+# Each target sets up what it needs: a Python from 3.11 on and make are all that must be there before. Python's packages
+# go to .venv, servers onto the machine where root asks; what those need besides is kept in ~/.cache/infinitic-servers.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,19 +10,20 @@ CONTENT := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUNTIME := $(VENV)/.runtime-$(CONTENT)
 DEV := $(VENV)/.dev-$(CONTENT)
 PEERS := $(VENV)/.peers-$(CONTENT)
+SERVERS := $(BIN)/python -m tests.servers
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench proof clean
+.PHONY: help demo test check bench servers proof clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(RUNTIME)  ## watch a workflow survive the death of its worker
 	@$(BIN)/python -m infinitic demo
 
-test: $(DEV)  ## run every test, the samples' too
-	@$(BIN)/python -m pytest -q
+test: $(DEV)  ## run every test, the samples' too, with the servers that can be had
+	@$(SERVERS) -- $(BIN)/python -m pytest -q
 
 check: $(DEV)  ## format, lint, types, imports
 	$(BIN)/ruff format --check .
@@ -31,13 +33,15 @@ check: $(DEV)  ## format, lint, types, imports
 	$(BIN)/lint-imports
 
 bench: $(PEERS)  ## print each benchmark's table
-	@for table in benchmarks/[!_]*.py; do \
-		[ -e "$$table" ] || { echo "no benchmark yet"; exit 0; }; \
+	@$(SERVERS) --durable -- sh -c 'for table in benchmarks/[!_]*.py; do \
 		echo; echo "$$table"; $(BIN)/python "$$table" || exit 1; \
-	done
+	done'
+
+servers: $(DEV)  ## start the servers of the tests, name them, and stop them at Ctrl-C
+	@$(SERVERS)
 
 proof: $(DEV)  ## run the tests with high counts: takes long
-	@$(BIN)/python -m pytest -q --proof --timeout=3600
+	@$(SERVERS) -- $(BIN)/python -m pytest -q --proof --timeout=3600
 
 clean:  ## remove what was made: environment, caches, builds
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -64,5 +68,5 @@ $(DEV): | $(BIN)/python
 
 $(PEERS): | $(BIN)/python
 	@echo "installing what the benchmarks compare with into $(VENV)"
-	@$(INSTALL) '.[bench]'
+	@$(INSTALL) '.[bench,pulsar,redis,mysql,postgres]'
 	@rm -f $(VENV)/.runtime-* $(VENV)/.peers-* && touch $(RUNTIME) $@

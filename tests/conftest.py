@@ -1,10 +1,15 @@
-"""How much the tests run: `--proof` raises the counts, and runs the tests marked `proof` as well."""
+"""How much the tests run, and what they went without.
+
+`--proof` raises the counts, and runs the tests marked `proof` as well.
+"""
 
 import os
 from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers.found import went_without
 
 # In CI the same examples on each run: a failure there is one of the change, not of the day.
 DETERMINISTIC = bool(os.environ.get("CI"))
@@ -35,6 +40,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if proofs:
         config.hook.pytest_deselected(items=proofs)
         items[:] = [item for item in items if item not in proofs]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [(report.nodeid, report.longrepr[2]) for report in terminalreporter.getreports("skipped")]
+    lines = went_without(skipped)
+    if lines:
+        terminalreporter.section("servers that were missing", bold=True, red=True)
+        for line in lines:
+            terminalreporter.line(line, red=True)
 
 
 @pytest.fixture(scope="session")
