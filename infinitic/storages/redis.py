@@ -82,6 +82,10 @@ class RedisStorage:
     def now(self) -> int:
         return self._clock() if self._clock else self._server.now()
 
+    def server_settings(self) -> Mapping[str, str]:
+        """Those of the first primary."""
+        return self._server.settings()[0]
+
     def _given_clock(self) -> int | str:
         return self._clock() if self._clock else ""
 

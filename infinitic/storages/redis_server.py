@@ -224,12 +224,16 @@ class Server:
 
     def look_at_settings(self) -> None:
         """Learn how large a value may be; warn when acknowledged writes may be lost."""
-        with self._explaining():
-            found = [*filter(None, map(_settings, self._primaries()))]
+        found = [one for one in self.settings() if "proto-max-bulk-len" in one]
         self.largest = min([LARGEST, *(int(one["proto-max-bulk-len"]) for one in found)])
         bad = {f"{one.what}. {one.advice}" for its in found for one in advise("redis", its) if one.level == "bad"}
         if bad:
             log.warning("%s: %s", self.address.place, " ".join(sorted(bad)))
+
+    def settings(self) -> list[dict[str, str]]:
+        """What each primary is set to, and its version; no more than that where it may not be asked."""
+        with self._explaining():
+            return [*map(_settings, self._primaries())]
 
 
 BUSY = "No connection available."
@@ -238,9 +242,9 @@ BUSY = "No connection available."
 def _settings(primary: Any) -> dict[str, str]:
     """Of a server that lets one ask; not every provider does."""
     try:
-        found: dict[str, str] = primary.config_get("appendonly", "maxmemory*", "proto-max-bulk-len")
+        found: dict[str, str] = primary.config_get("append*", "maxmemory*", "proto-max-bulk-len")
     except exceptions.ResponseError:
-        return {}
+        found = {}
     info = primary.info("server")
     valkey = {"valkey_version": info["valkey_version"]} if "valkey_version" in info else {}
     return {"version": info["redis_version"]} | found | valkey

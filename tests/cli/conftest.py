@@ -95,9 +95,9 @@ def infinitic(url: str, bare: Callable[..., Ended]) -> Callable[..., Ended]:
 class Worker:
     """`infinitic worker` in a process of its own."""
 
-    def __init__(self, url: str, *args: str) -> None:
+    def __init__(self, url: str, *args: str, own_group: bool = False) -> None:
         command = [sys.executable, "-m", "infinitic", "worker", *args, "--url", url]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=own_group)
         self.said: list[str] = []
         for line in self.process.stderr or ():
             self.said.append(line.rstrip())
@@ -117,8 +117,8 @@ def worker(url: str) -> Iterator[Callable[..., Worker]]:
     """Starts workers, and kills those that are left."""
     workers: list[Worker] = []
 
-    def start(*args: str) -> Worker:
-        workers.append(Worker(url, *args))
+    def start(*args: str, own_group: bool = False) -> Worker:
+        workers.append(Worker(url, *args, own_group=own_group))
         return workers[-1]
 
     yield start

@@ -9,6 +9,8 @@ import pytest
 from dsl import Channel, Service, Workflow, method, task, workflow
 from infinitic.cli.modules import Found, definitions, imported, load
 from infinitic.cli.serving import worker as command
+from infinitic.client import Client
+from infinitic.events import TaskCompleted
 from tests.cli import trips as module
 from tests.cli.conftest import READY
 
@@ -92,6 +94,108 @@ def test_logs_are_one_line_each_and_more_when_asked_for(infinitic, folder, worke
 
     assert READY in talking.said[2]
     assert [line.partition(" ")[2] for line in talking.said if "hello" in line] == ["talk t-1: hello"]
+
+
+# --- processes ---
+
+FATAL = """
+import os
+from infinitic import task, workflow
+
+@task
+def fatal() -> int:
+    os._exit(7)
+
+@workflow
+def doomed():
+    return (yield from fatal())
+"""
+
+
+def begun(folder):
+    """The process in which a task has begun."""
+    return int((folder / "begun").read_text())
+
+
+def test_a_process_that_is_killed_is_replaced_and_its_task_runs_again(infinitic, folder, worker, url):
+    (folder / "blocking.py").write_text(BLOCKING.replace('"now"', "str(os.getpid())").replace("\n", "import os\n", 1))
+    os.mkfifo(folder / "begun")
+    os.mkfifo(folder / "over")
+    serving = worker("blocking", "--processes", "2", "--name", "anna")
+    infinitic("start", "waiting", "--id", "w-1")
+    pid = begun(folder)
+    os.kill(pid, signal.SIGKILL)
+    died = serving.process.stderr.readline()
+    assert begun(folder) != pid
+    (folder / "over").write_text("done")
+
+    assert serving.said[-1] == ("worker anna is at work; 2 processes; Ctrl-C lets running tasks finish, and stops it")
+    assert f"(pid {pid}) was killed by SIGKILL; another is started" in died
+    assert infinitic("result", "w-1").out == "done\n"
+    with Client(url) as client:
+        events = [turn.event for turn in client.get("w-1").history()]
+    assert {one.worker for one in events if isinstance(one, TaskCompleted)} <= {"anna:1", "anna:2"}
+    assert serving.stop() == 0
+    assert [line.partition(" ")[2] for line in serving.said[-2:]] == [
+        "stopping: waiting for the tasks that run; once more to stop at once",
+        "anna has stopped",
+    ]
+
+
+def test_a_task_that_kills_every_process_fails(infinitic, folder, worker):
+    (folder / "fatal.py").write_text(FATAL)
+    worker("fatal", "--processes", "1")
+
+    ended = infinitic("start", "doomed", "--wait")
+    assert (ended.code, "fatal" in ended.err) == (1, True)
+
+
+def test_a_terminals_interrupt_lets_the_tasks_of_all_processes_finish(infinitic, folder, worker):
+    (folder / "blocking.py").write_text(BLOCKING)
+    os.mkfifo(folder / "begun")
+    os.mkfifo(folder / "over")
+    serving = worker("blocking", "--processes", "2", own_group=True)
+    infinitic("start", "waiting", "--id", "w-1")
+    (folder / "begun").read_text()
+    os.killpg(serving.process.pid, signal.SIGINT)
+    assert "stopping" in serving.process.stderr.readline()
+    (folder / "over").write_text("done")
+    serving.process.communicate(timeout=60)
+
+    assert serving.process.returncode == 0
+    assert infinitic("result", "w-1", "--timeout", "0").out == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("raise ValueError('no')", "error: broken cannot be imported: {folder}/broken.py:3: ValueError: no. --debug"),
+        (
+            "if '--place' in sys.argv: raise ValueError('no')",
+            "error: broken cannot be imported: {folder}/broken.py:3: ",
+        ),
+        ("if '--place' in sys.argv: os._exit(9)", "error: Process 1 of 1 ended with code 9 before it was at work. "),
+    ],
+    ids=["everywhere", "in the children", "and ends them"],
+)
+def test_code_that_cannot_be_imported_is_told_once_and_ends_all(folder, worker, line, said):
+    (folder / "broken.py").write_text(f"import os, sys\nfrom trips import *\n{line}\n")
+    processes = "1" if "_exit" in line else "3"
+    ended = worker("broken", "--processes", processes)
+
+    assert ended.process.wait(60) == 3
+    [only] = ended.said
+    assert only.startswith(said.format(folder=folder))
+
+
+def test_what_is_in_one_process_only_has_no_processes(bare):
+    ended = bare("worker", "trips", "--processes", "2", "--url", "memory://here")
+
+    assert (ended.code, ended.line) == (
+        3,
+        "memory://here is in one process only, and --processes asks for 2 more. "
+        "Leave --processes away, or use sqlite:/// or a broker.",
+    )
 
 
 # --- modules ---
