@@ -7,12 +7,15 @@ durations are whole microseconds; `Raw` fields hold JSON as it was sent.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 NULL = Raw(b"null")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CENTURY = 100 * 365 * 86_400 * 1_000_000
+Duration: TypeAlias = Annotated[int, Meta(ge=0, le=CENTURY)]
+"""Of what no database could hold, the message is refused."""
 
 
 def to_datetime(microseconds: int) -> datetime:
@@ -94,7 +97,7 @@ class Started(Event, frozen=True, omit_defaults=True, tag="started"):
     root: str = ""  # workflow id of the topmost ancestor; "" when it is the instance itself
     reply_to: str = ""
     if_exists: str = "attach"
-    timeout: int = 0  # of the whole run; 0 is none
+    timeout: Duration = 0  # of the whole run; 0 is none
     version: int = 1
     sent: int = 0
     # moved over by continue-as-new
@@ -121,7 +124,7 @@ class AttemptFailed(Event, frozen=True, omit_defaults=True, tag="attempt_failed"
     position: str
     error: ErrorValue
     attempt: int = 1
-    retry_in: int | None = None
+    retry_in: Duration | None = None
     timed_out: bool = False
     worker: str = ""
     began: int = 0

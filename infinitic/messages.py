@@ -6,14 +6,16 @@ a `Reply` for a client's, an `Ask` for a workflow's topic from a client, or an `
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import DecodeError, Raw, Struct
 from msgspec.json import Decoder, Encoder
 
 from infinitic.events import NULL, AnyEvent, ErrorValue, Event
 from infinitic.records import CallRecord
 from infinitic.topics import client_topic
+
+T = TypeVar("T")
 
 FORMAT = 1
 """The message format that this release writes; it reads this one and the next."""
@@ -122,7 +124,16 @@ def encode_message(message: Message) -> bytes:
 
 def decode_message(data: bytes) -> Message:
     """The message that *data* holds. Raises `msgspec.DecodeError`."""
-    return _MESSAGE.decode(data)
+    return _decoded(_MESSAGE, data)
+
+
+def _decoded(decoder: Decoder[T], data: bytes | Raw) -> T:
+    try:
+        return decoder.decode(data)
+    except RecursionError:
+        raise DecodeError("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise DecodeError("it is not UTF-8") from None
 
 
 def encode_payload(payload: Struct) -> Raw:
@@ -132,7 +143,7 @@ def encode_payload(payload: Struct) -> Raw:
 
 def event_of(delivery: Delivery) -> AnyEvent:
     """The event that a message of kind "event" carries. Raises `msgspec.DecodeError`."""
-    return delivery.event if delivery.event is not None else _EVENT.decode(delivery.message.payload)
+    return delivery.event if delivery.event is not None else _decoded(_EVENT, delivery.message.payload)
 
 
 def event_message(event: Event, *, workflow: str, workflow_id: str, **envelope: Any) -> Message:

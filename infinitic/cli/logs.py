@@ -13,22 +13,26 @@ LEVELS = (
 
 
 class Lines(logging.Formatter):
-    """As in `09:18:20 warning trip trip-42: the text`."""
+    """As in `09:18:20 warning trip trip-42: the text`; with *whose*, `09:18:20 process 2: warning …`."""
+
+    def __init__(self, whose: str = "") -> None:
+        super().__init__()
+        self._whose = f"{whose}: " if whose else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and below it a traceback where there is one."""
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()} "
         workflow, workflow_id = getattr(record, "workflow", ""), getattr(record, "workflow_id", "")
         about = f"{workflow} {workflow_id}: " if workflow_id else ""
-        text = f"{self.formatTime(record, '%H:%M:%S')} {level}{about}{record.getMessage()}"
+        text = f"{self.formatTime(record, '%H:%M:%S')} {self._whose}{level}{about}{record.getMessage()}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-def log_to_stderr(verbose: int) -> None:
-    """Log to stderr: the more *verbose* (0 to 2), the more."""
+def log_to_stderr(verbose: int, whose: str = "") -> None:
+    """Log to stderr: the more *verbose* (0 to 2), the more. *whose* begins each line, where several processes log."""
     others, ours = LEVELS[min(verbose, 2)]
     handler = logging.StreamHandler()
-    handler.setFormatter(Lines())
+    handler.setFormatter(Lines(whose))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(others)

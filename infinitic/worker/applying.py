@@ -142,6 +142,8 @@ class Applier:
             ask(change, delivery, self._storage())
         elif message.kind == "event":
             self._event(change, delivery)
+        elif message.kind != "offer":
+            change.dead.append((delivery, f"{message.kind!r} is no kind of message"))
 
     def _event(self, change: Change, delivery: Delivery) -> None:
         try:
@@ -341,7 +343,7 @@ class Applier:
             query(change, delivery)
         elif message.kind == "ask":
             ask(change, delivery, self._storage())
-        elif message.kind == "event":
+        elif message.kind != "offer":
             event = readable(delivery)
             if isinstance(event, Started) and change.status is not None and not _restarts(change, delivery):
                 self._start(change, event)  # of what exists already: that needs no code
@@ -351,14 +353,12 @@ class Applier:
                 put_by(change, delivery, event, self._storage())
 
     def _complete(self, change: Change) -> None:
-        instance = change.instance
+        instance, held = change.instance, change.held
         if instance is None or change.problem or change.redo:
             return
-        inbox = change.held.version.inbox if change.held is not None else 0
+        inbox = held.version.inbox if held is not None else 0
         change.version = Version(instance.run, instance.turns, inbox + bool(change.inbox_removed))
-        suspended = (
-            change.held is not None and change.held.record is not None and change.held.record.status == SUSPENDED
-        )
+        suspended = held is not None and held.record is not None and held.record.status == SUSPENDED
         if change.rows or change.inbox_removed or suspended:
             change.record = state_record(instance, change.starts)
 
@@ -394,7 +394,5 @@ def _awaits_timer(instance: Instance, position: str) -> bool:
 
 
 def _restarts(change: Change, delivery: Delivery) -> bool:
-    if change.status in {None, *OPEN} or delivery.message.kind != "event":
-        return False
-    event = readable(delivery)
+    event = readable(delivery) if change.status not in {None, *OPEN} else None
     return isinstance(event, Started) and event.if_exists == "restart" and _may_restart(change, event)

@@ -338,7 +338,7 @@ class Conductor:
 
     def _mark_sent(self) -> None:
         """The outputs of instances that are not kept are sent: their marks say so at once, lest they go again."""
-        list(write_marks(self.backend.storage, self.unkept, self.token, self.retention))
+        list(write_marks(self.backend, self.unkept, self.token, self.retention))
         self.unkept.clear()
 
     def _lost(self, change: Change) -> None:
@@ -355,7 +355,7 @@ class Conductor:
             return
         wanted = list(self.moved if ids is None else ids)
         held = [(id, one) for id in wanted if (one := self.cache.get(id)) is not None]
-        for workflow_id in write_marks(self.backend.storage, held, self.token, self.retention):
+        for workflow_id in write_marks(self.backend, held, self.token, self.retention):
             self.cache.drop(workflow_id)
         for workflow_id in wanted:
             self.moved.pop(workflow_id, None)

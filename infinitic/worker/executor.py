@@ -15,10 +15,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from infinitic.messages import Delivery, Outgoing
-from infinitic.transports import Consumer
 from infinitic.worker.pool import Pool
 from infinitic.worker.tasks import Attempt, TaskStep
-from infinitic.worker.work import Finished
+from infinitic.worker.work import Finished, Underway
 
 STOP = 2.0
 """How long what runs on the event loop may take to be cancelled, in seconds."""
@@ -44,19 +43,29 @@ class Executor:
         self._running: dict[int, Attempt] = {}
         self._later: deque[Attempt] = deque()  # taken ahead, and not begun
         self._ending = 0  # attempts that are over and not yet told of
+        self._overdue = 0  # attempts that run on, answered by their timeout
         self._alone: deque[Attempt] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
         self._futures: dict[str, asyncio.Task[None]] = {}
         self._closed = False
-        self.consumer: Consumer | None = None
+        self.consumer: Underway | None = None
 
     def capacity(self) -> int:
         """How many more attempts may be taken now: as many as may run, and as are over within some milliseconds."""
         with self._lock:
-            ahead = min(AHEAD, int(SOON / self._usual)) if self._usual < SOON else 0
             taken = len(self._running) + len(self._later)
-            return 0 if self._closed or self._alone else self._concurrency + ahead - taken
+            return 0 if self._closed or self._alone else self._concurrency + self.ahead - taken
+
+    @property
+    def room(self) -> int:
+        """How many attempts may be here that are not answered, ahead of time or begun."""
+        return self._concurrency + self.ahead - self._overdue
+
+    @property
+    def ahead(self) -> int:
+        """How many attempts beyond those that run may be taken: as many as are over within some milliseconds."""
+        return min(AHEAD, int(SOON / self._usual)) if self._usual < SOON else 0
 
     @property
     def busy(self) -> bool:
@@ -141,6 +150,7 @@ class Executor:
             log.debug("%s attempt %d of %s is over", attempt.handler.label, attempt.message.attempt, attempt.message.id)
         with self._lock:
             self._running.pop(id(attempt), None)
+            self._overdue -= attempt.answered
             self._ending += 1
             if self._alone and self._alone[0] is attempt:
                 self._alone.popleft()
@@ -201,6 +211,7 @@ class Executor:
         with self._lock:
             late = id(attempt) in self._running and not attempt.answered
             attempt.answered = attempt.answered or late
+            self._overdue += late
         if late:
             self._finished(Finished(attempt.delivery, self._too_long(attempt)))
 

@@ -23,10 +23,9 @@ from types import FrameType
 from infinitic.clock import SECOND
 from infinitic.errors import StorageError, TransportError
 from infinitic.worker.batches import Conductor
-from infinitic.worker.executor import Executor
 from infinitic.worker.source import whose
 from infinitic.worker.sweeps import Sweeper
-from infinitic.worker.work import Deposed, Finished, StuckCode, Work
+from infinitic.worker.work import Deposed, Finished, Runner, StuckCode, Work
 
 TICK = 0.5
 SLOW = 1.0
@@ -103,9 +102,9 @@ class Loops:
         self._waits = 0.0  # seconds that nobody steps, after trouble
         self._backoff = 0.0
 
-    def start(self, conductor: Conductor, executor: Executor) -> None:
+    def start(self, conductor: Conductor, runner: Runner) -> None:
         """Begin."""
-        self._conductor, self._executor = conductor, executor
+        self._conductor, self._runner = conductor, runner
         self._collects = gc.isenabled()
         self._sweeper = Sweeper(conductor)
         self._items.append(SWEEP)
@@ -117,7 +116,7 @@ class Loops:
     def finished(self, one: Finished) -> None:
         """An attempt is over."""
         self._items.append(one)
-        if self._executor.on_task_thread():
+        if self._runner.on_task_thread():
             self._pump()
         else:
             self._tokens.put(None)
@@ -153,7 +152,7 @@ class Loops:
                 turn.release()
                 continue
             if not first:
-                self._executor.rouse()  # others run what was adopted while this thread goes on stepping
+                self._runner.rouse()  # others run what was adopted while this thread goes on stepping
             first = False
             try:
                 self._step()
@@ -306,7 +305,7 @@ class Loops:
         if self._keeper is not None and self._keeper.ident == ident:
             self._keep()
         else:
-            self._executor.replace_thread()
+            self._runner.replace_thread()
         self._put(WAKE)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from infinitic.backends import Backend
 from infinitic.records import Append, Mark
-from infinitic.storages import Storage
 from infinitic.worker.changes import Change, expiry
 from infinitic.worker.held import Held
 
@@ -21,11 +21,11 @@ def move_mark(held: Held, change: Change, marks: bool) -> bool:
     return held.mark != held.stored_mark
 
 
-def write_marks(storage: Storage, held: Sequence[tuple[str, Held]], token: str, retention: int) -> Iterable[str]:
+def write_marks(backend: Backend, held: Sequence[tuple[str, Held]], token: str, retention: int) -> Iterable[str]:
     """Write the marks that are behind, in one round trip; the ids of those that another worker has moved."""
     behind = {workflow_id: one for workflow_id, one in held if one.mark != one.stored_mark}
     appends = [_append(workflow_id, one, token, retention) for workflow_id, one in behind.items()]
-    won = storage.append(appends) if appends else []
+    won = backend.storage.append(appends) if appends else []  # a worker of services alone has none
     for (workflow_id, one), wins in zip(behind.items(), won, strict=True):
         if wins:
             one.stored_mark, one.fired = one.mark, []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Any, Self, TypeAlias
 
 from dsl.calls import as_timeout
 from dsl.context import WORKFLOW
@@ -18,23 +17,30 @@ from dsl.policies import Retry
 from dsl.services import Service, Task
 from dsl.timers import Duration
 from dsl.workflows import Workflow, WorkflowFunction
+from infinitic.backends import Backend
 from infinitic.backends.urls import open_backend
 from infinitic.clock import SECOND, Clock, steady, system_clock
 from infinitic.config import load_config
 from infinitic.engine.instance import Surroundings
 from infinitic.errors import RegistrationError
 from infinitic.serialization import Codec, Serializer
+from infinitic.transports import Consumer
 from infinitic.worker.batches import Conductor
 from infinitic.worker.dropped import dropped_calls
 from infinitic.worker.executor import Executor
 from infinitic.worker.loops import Loops
 from infinitic.worker.registry import Registry
 from infinitic.worker.source import source_line
+from infinitic.worker.stopping import asked_to_stop
 from infinitic.worker.tasks import TaskStep
 from infinitic.worker.watching import MARK, Mode, checked_mode, watch_over
+from infinitic.worker.work import Finished, Runner
 
 TOMBSTONE = 3600
 """How much longer than the retention an ended instance is kept, in seconds, so that a late repeat is recognised."""
+
+MakeRunner: TypeAlias = Callable[[TaskStep, int, Callable[[Finished], None]], Runner]
+"""From a step, a concurrency, and whom to tell of each attempt that is over."""
 
 log = logging.getLogger("infinitic.worker")
 
@@ -42,12 +48,16 @@ log = logging.getLogger("infinitic.worker")
 class Worker:
     """Serves workflows, services, or both. `with worker:` in background threads; `worker.run()` until a signal.
 
-    The URL, or the pair of *transport* and *storage*, is as for `Client`; what is not given the configuration decides.
+    The URL, or the pair of *transport* and *storage*, is as for `Client`, and so is any other setting in *config*, as
+    `namespace`, or `pulsar` for a table; what is not given the configuration decides.
     *concurrency* is how many tasks run at once (default 16). *retry* and *timeout* (of an attempt, in seconds or a
     timedelta) go before what the tasks themselves declare. *retention* is how long ended instances are kept, in
     seconds (default 7 days). *codecs* are payload codecs such as `PickleCodec`. *watch* is for development and tests:
     "warn" logs with file and line what workflow code does that it must not do (I/O, clocks, chance), "error" suspends
     the instance instead.
+
+    Tasks run in this process, and when one kills it, that is counted over SQLite alone: over a broker run
+    `infinitic worker`, which has tasks and workflows run in processes of their own, and counts.
 
     Raises `RegistrationError` for what cannot be served, `ConfigurationError` for a URL that cannot be used; entering
     or running it raises `StorageError` or `TransportError`.
@@ -71,6 +81,7 @@ class Worker:
         name: str | None = None,
         clock: Clock = system_clock,
         loops: Callable[[], Loops] = Loops,
+        **config: Any,
     ) -> None:
         self._config = load_config(
             url,
@@ -79,20 +90,28 @@ class Worker:
             concurrency=concurrency,
             retention=retention,
             cache_instances=cache_instances,
+            **config,
         )
-        self._codec, self._clock = Serializer(codecs), clock
+        self._codec, self._clock = Serializer(codecs, self._config.largest_payload), clock
         self._watch = checked_mode(watch)
         self._make_loops = loops
-        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        # in a supervisor tasks run elsewhere, and in its children deaths are counted: to be set before the start
+        self.make_runner: MakeRunner = Executor
+        self.around: Callable[[Consumer], Consumer] | None = None
+        self.name = name or own_name()
         limit = as_timeout(timeout, "Worker(timeout=)")
         self.registry = Registry(workflows, services, codec=self._codec, retry=retry, timeout=limit)
+        self._look_at_code()
+        self._loops: Loops | None = None
+
+    def _look_at_code(self) -> None:
+        """Warn of what can be seen to be wrong. Raises `RegistrationError` when there is nothing."""
         if not self.registry.programs and not self.registry.handlers:
             raise RegistrationError("this worker serves nothing", "Give it workflows=[…], services=[…], or both.")
         for program in self.registry.programs.values():
             for line in dropped_calls(program):
                 log.warning("%s", line)
-            program.fingerprint += MARK if watch == "error" else ""
-        self._loops: Loops | None = None
+            program.fingerprint += MARK if self._watch == "error" else ""
 
     # --- life ---
 
@@ -100,75 +119,60 @@ class Worker:
         """Begin to serve, in background threads."""
         if self._loops is not None:
             raise RuntimeError("this worker runs already")
-        backend = open_backend(self._config, "worker", self._clock)
         loops = self._make_loops()
-        try:
+        with ExitStack() as undo:  # what was made, should the rest fail
+            backend = open_backend(self._config, "worker", self._clock)
+            undo.callback(backend.close)
             step = TaskStep(self.registry, self._codec, self._clock, self.name)
-            executor = Executor(step, self._config.concurrency, loops.finished)
-            surroundings = Surroundings(self._codec, source_line, run_inline)
-            conductor = Conductor(
-                backend,
-                self.registry,
-                surroundings,
-                executor,
-                clock=steady(self._clock),
-                retention=round((self._config.retention + TOMBSTONE) * SECOND),
-                cache_instances=self._config.cache_instances,
-                cache_bytes=self._config.cache_bytes,
-                ready=loops.ready,
-            )
-            if self._watch != "off":
-                watch_over(conductor.applier, self._watch, surroundings, backend.storage)
-        except BaseException:
-            backend.close()
-            raise
-        executor.consumer = conductor.services
-        self._backend, self._executor, self._conductor, self._loops = backend, executor, conductor, loops
-        loops.start(conductor, executor)
+            runner = self.make_runner(step, self._config.concurrency, loops.finished)
+            undo.callback(runner.stop)
+            conductor = self._conductor_of(backend, runner, loops)
+            undo.pop_all()
+        runner.consumer = conductor.services
+        self._backend, self._runner, self._conductor, self._loops = backend, runner, conductor, loops
+        loops.start(conductor, runner)
         return self
+
+    def _conductor_of(self, backend: Backend, runner: Runner, loops: Loops) -> Conductor:
+        surroundings = Surroundings(self._codec, source_line, run_inline)
+        conductor = Conductor(
+            backend,
+            self.registry,
+            surroundings,
+            runner,
+            clock=steady(self._clock),
+            retention=round((self._config.retention + TOMBSTONE) * SECOND),
+            cache_instances=self._config.cache_instances,
+            cache_bytes=self._config.cache_bytes,
+            ready=loops.ready,
+        )
+        if self._watch != "off":
+            watch_over(conductor.applier, self._watch, surroundings, backend.storage)
+        if self.around is not None and conductor.workflows is not None:
+            conductor.workflows = self.around(conductor.workflows)
+        return conductor
 
     def close(self, drain: float = 30.0) -> None:
         """Stop: begin nothing more, wait up to *drain* seconds for running tasks, commit, give the rest back."""
         loops, self._loops = self._loops, None
         if loops is None:
             return
-        self._executor.close()
-        self._executor.wait_idle(drain)
+        self._runner.close()
+        self._runner.wait_idle(drain)
         loops.stop()
         with ExitStack() as rest:  # in reverse, each whatever becomes of the others
             rest.callback(self._backend.close)
             rest.callback(self._conductor.close)
-            rest.callback(self._executor.stop)
+            rest.callback(self._runner.stop)
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM, then drain; a second signal ends the process at once, with status 130.
 
         Must be called on the main thread.
         """
-        asked = False
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            nonlocal asked
-            if asked:
-                os._exit(130)
-            asked = True
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        # a signal that another thread gets, or that comes just before a wait, ends no wait; but it is in the pipe
-        told_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        try:
-            with self:
-                while not asked:
-                    os.read(reader, 1)
-                log.info("stopping: waiting for the tasks that run; once more to stop at once")
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(told_before)
-            os.close(reader)
-            os.close(writer)
+        with asked_to_stop() as wait, self:
+            wait()
+            log.info("stopping: waiting for the tasks that run; once more to stop at once")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -177,6 +181,11 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def own_name() -> str:
+    """What a worker is called that was given no name: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def run_inline(command: Inline[Any]) -> Any:

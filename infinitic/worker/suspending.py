@@ -8,7 +8,7 @@ import msgspec
 
 from infinitic.events import AnyEvent, CancelRequested, Retried, SignalReceived, Started, TimerFired
 from infinitic.history import decode_turn
-from infinitic.messages import AGAIN, Delivery, decode_message, encode_message, event_of
+from infinitic.messages import AGAIN, FORMAT, Delivery, decode_message, encode_message, event_of
 from infinitic.records import FAILED, OPEN, SUSPENDED, InboxItem, StateRecord, Stored, Version
 from infinitic.storages import Storage
 from infinitic.worker.changes import Change
@@ -20,9 +20,9 @@ def waiting(stored: Stored) -> list[Delivery]:
 
 
 def readable(delivery: Delivery) -> AnyEvent | None:
-    """The event that a delivery of kind "event" carries; None when it cannot be read."""
+    """The event that a delivery carries; None when it carries none, or it cannot be read."""
     try:
-        return event_of(delivery)
+        return event_of(delivery) if delivery.message.kind == "event" else None
     except msgspec.DecodeError:
         return None
 
@@ -36,7 +36,7 @@ def retry_among(stored: Stored, deliveries: Sequence[Delivery]) -> Delivery | No
     first = events[0].first if isinstance(events[0], Started) else ""
     for delivery in deliveries:
         message = delivery.message
-        event = readable(delivery) if message.kind == "event" and message.workflow == stored.workflow else None
+        event = readable(delivery) if message.workflow == stored.workflow else None
         is_meant = message.run in ("", stored.version.run, first) and AGAIN not in message.headers
         if isinstance(event, Retried) and is_meant and event.id not in known:
             return delivery
@@ -46,7 +46,7 @@ def retry_among(stored: Stored, deliveries: Sequence[Delivery]) -> Delivery | No
 def create_suspended(change: Change, deliveries: Sequence[Delivery], now: int) -> bool:
     """Make an instance without a turn yet, for the start that could not be applied; False if there is none."""
     for delivery in deliveries:
-        event = readable(delivery) if delivery.message.kind == "event" else None
+        event = readable(delivery)
         if isinstance(event, Started) and event.workflow == change.workflow:
             change.version = Version(event.run, 0)
             change.record = StateRecord(
@@ -71,6 +71,10 @@ def put_by(change: Change, delivery: Delivery, event: AnyEvent | None, storage: 
     Raises `StorageError`.
     """
     message = delivery.message
+    if event is None and message.format > FORMAT + 1:
+        key = message.id or f"{message.run}/{message.position}/{message.attempt}"
+        change.inbox_added.append(InboxItem(key, encode_message(message)))
+        return
     if event is None:
         change.dead.append((delivery, "the payload is no event"))
         return

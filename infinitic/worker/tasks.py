@@ -15,7 +15,7 @@ from dsl.errors import DoNotRetry, RetryIn, WorkerLost
 from dsl.policies import Retry
 from infinitic.clock import Clock
 from infinitic.errors import DecodeError, PayloadError, RegistrationError
-from infinitic.events import AttemptFailed, TaskCompleted
+from infinitic.events import CENTURY, AttemptFailed, TaskCompleted
 from infinitic.messages import Delivery, Message, Outgoing, TaskRequest, event_message
 from infinitic.serialization import Serializer, error_value, rebuild
 from infinitic.topics import workflow_topic
@@ -122,7 +122,7 @@ class TaskStep:
             message.position,
             error_value(_own(error)),
             message.attempt,
-            None if delay is None else round(delay * 1_000_000),
+            None if delay is None else round(min(delay * 1_000_000, CENTURY)),
             timed_out,
             self._worker,
             attempt.began,

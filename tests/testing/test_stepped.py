@@ -159,3 +159,20 @@ def test_what_a_worker_had_in_hand_when_it_crashed_is_done_by_the_next(world):
     assert handle.result() == 4
     assert ran[:2] == [1, 1]
     assert ran[-1] == 2
+
+
+def test_services_alone_are_served_without_a_storage():
+    clock = Clock()
+    transport, storage = MemoryTransport(clock), MemoryStorage(clock)
+    flows = SteppedWorker(DistributedBackend(transport.another(), storage), workflows=[both], services=[], clock=clock)
+    tasks = SteppedWorker(DistributedBackend(transport.another()), workflows=[], services=[double, slow], clock=clock)
+    with Client.over(DistributedBackend(transport.another(), storage.another())) as client:
+        handle = client.start(both(), id="b")
+        for _ in range(3):
+            flows.work()
+            tasks.work()
+        tasks.sweep()
+        tasks.close()
+        flows.close()
+
+        assert handle.status() == "completed"
