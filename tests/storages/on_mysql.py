@@ -12,6 +12,7 @@ from infinitic.storages.mysql_server import Server
 
 NUMBERS = count(1)
 FREE: dict[str, list[MySqlStorage]] = {}
+PLACES: dict[str, list[str]] = {}
 TABLES = ("heads", "turns", "runs", "timers", "inbox", "tags")
 
 
@@ -19,7 +20,7 @@ def ask(url, *statements):
     """What the server says to these, on a connection of their own."""
     db = Server.of(url).connect()
     try:
-        return [answer.rows for answer in db.run(*statements)]
+        return [answer.rows for answer in db.run(*statements, "COMMIT")[:-1]]
     finally:
         db.close()
 
@@ -43,8 +44,28 @@ def empty(url: str) -> Iterator[Storage]:
     try:
         yield storage
     finally:
-        storage._run("START TRANSACTION", *(f"DELETE FROM {table}" for table in TABLES), "COMMIT")
+        storage._run(*(f"DELETE FROM {table}" for table in TABLES))
         free.append(storage)
+
+
+@contextmanager
+def place(url: str) -> Iterator[str]:
+    """The URL of an empty storage, for whoever opens it itself."""
+    free = PLACES.setdefault(url, [])
+    found = free.pop() if free else new_place(url)
+    try:
+        yield found
+    finally:
+        ask(found, *(f"DELETE FROM {table}" for table in TABLES))
+        free.append(found)
+
+
+def new_place(url):
+    making = database(url)
+    found = making.__enter__()
+    atexit.register(making.__exit__, None, None, None)
+    MySqlStorage.open(found).close()
+    return found
 
 
 def made(url):
