@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count, repeat
 
 from infinitic.backends import Backend, Step
 from infinitic.clock import Clock
@@ -61,7 +62,7 @@ class Conductor:
         self.clock = clock
         self.retention = retention
         self.tasks = tasks
-        self.token = new_id()
+        self.tokens = map("{}.{}".format, repeat(new_id()), count())  # each of one commit's appends
         self.cache = Cache(cache_instances, cache_bytes)
         self.timers = Timers()
         self.router = Router()
@@ -284,13 +285,13 @@ class Conductor:
         changes, steps = self.done, [*self.steps]
         if not changes and not steps:
             return
-        count = len(steps)
+        others = len(steps)
         for change in changes:
             change.outputs += dead_letters(change)
-            steps.append(change.step(self.backend.marks, self.token, self.retention, self.workflows))
+            steps.append(change.step(self.backend.marks, next(self.tokens), self.retention, self.workflows))
         committed = self.backend.commit(steps, self.services, self.tasks.capacity())
         self.done, self.steps = [], []
-        won = iter(committed.won[count:])
+        won = iter(committed.won[others:])
         for change in changes:
             self._won(change) if next(won) else self._lost(change)
         if committed.adopted:
@@ -338,7 +339,7 @@ class Conductor:
 
     def _mark_sent(self) -> None:
         """The outputs of instances that are not kept are sent: their marks say so at once, lest they go again."""
-        list(write_marks(self.backend, self.unkept, self.token, self.retention))
+        list(write_marks(self.backend, self.unkept, next(self.tokens), self.retention))
         self.unkept.clear()
 
     def _lost(self, change: Change) -> None:
@@ -355,7 +356,7 @@ class Conductor:
             return
         wanted = list(self.moved if ids is None else ids)
         held = [(id, one) for id in wanted if (one := self.cache.get(id)) is not None]
-        for workflow_id in write_marks(self.backend, held, self.token, self.retention):
+        for workflow_id in write_marks(self.backend, held, next(self.tokens), self.retention):
             self.cache.drop(workflow_id)
         for workflow_id in wanted:
             self.moved.pop(workflow_id, None)
