@@ -216,8 +216,8 @@ def open_transport(config: Config, clock: Clock = system_clock, *, brokers: Brok
 def topic_commands(config: Config, topics: Iterable[str]) -> Iterator[str]:
     """What an operator types to make *topics*. Raises `ConfigurationError`, `MissingExtra`."""
     with _extra(scheme_of(config.transport), "pulsar"):
-        from infinitic.transports.pulsar.settings import read_settings
         from infinitic.transports.pulsar.topics import commands
+        from infinitic.transports.pulsar_settings import read_settings
 
     return commands(read_settings(config.transport, config.pulsar, config.namespace), topics)
 

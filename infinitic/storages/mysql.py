@@ -7,7 +7,7 @@ bytes in the tables, in UTF-8, and so compared byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import attrgetter, itemgetter
@@ -46,12 +46,11 @@ from infinitic.storages.mysql_writes import (
     writes,
 )
 from infinitic.storages.schemas import check_schema
-from infinitic.storages.sql import BESIDES, condition
+from infinitic.storages.sql import BESIDES, condition, portions
 
 T = TypeVar("T")
 
 TRIES = 5  # of a transaction that met a deadlock
-REMOVED_AT_ONCE = 5_000  # turns, after which a transaction that removes ends, lest others wait for it
 
 COMMIT, ROLLBACK = "COMMIT", "ROLLBACK"
 HEADS = f"SELECT {FIELDS} FROM heads FORCE INDEX (PRIMARY) WHERE workflow_id IN ({{}}) ORDER BY workflow_id"
@@ -72,6 +71,10 @@ LOAD = (
     " UNION ALL SELECT 3, id, NULL, NULL, item, NULL, NULL, NULL, body FROM inbox WHERE workflow_id = {id}"
     " UNION ALL SELECT 4, t.due, t.attempt, t.claimed_until, t.workflow, t.run, t.position, NULL, NULL"
     " FROM heads h JOIN timers t ON t.workflow_id = h.workflow_id AND t.run = h.run WHERE h.workflow_id = {id}"
+)
+SETTINGS = (
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'innodb_flush_log_at_trx_commit', 'log_bin',"
+    " 'sync_binlog', 'max_allowed_packet')"
 )
 FREE = "timers FORCE INDEX (timers_by_due) WHERE workflow = {} AND due <= {} AND claimed_until <= {}"
 FREE_TIMERS = f"SELECT {TIMER} FROM {FREE} ORDER BY due, workflow_id, run, position LIMIT {{}} FOR UPDATE SKIP LOCKED"
@@ -110,6 +113,9 @@ class MySqlStorage:
 
     def now(self) -> int:
         return int(self._read(f"SELECT {NOW}")[0][0])
+
+    def server_settings(self) -> dict[str, str]:
+        return dict(as_text(row) for row in self._read(SETTINGS))
 
     def close(self) -> None:
         self._pool.close()
@@ -230,7 +236,7 @@ class MySqlStorage:
 
     def remove(self, past: Sequence[Past]) -> list[bool]:
         gone = list[bool]()
-        for some in _portions(past):
+        for some in portions(past):
             gone += self._retried(partial(self._remove, some))
         return gone
 
@@ -307,19 +313,6 @@ def _holds(append: Append, heads: Mapping[str, Head]) -> bool:
     """Whether the expected version does. Heads of those that start are not among *heads*."""
     head = heads.get(append.workflow_id)
     return append.expected == (None if head is None else head.version)
-
-
-def _portions(past: Sequence[Past]) -> Iterator[list[Past]]:
-    """*past* in parts, each of which one transaction may remove."""
-    part, turns = list[Past](), 0
-    for one in past:
-        part.append(one)
-        turns += one.version.turns
-        if turns >= REMOVED_AT_ONCE:
-            yield part
-            part, turns = [], 0
-    if part:
-        yield part
 
 
 def _may_go(past: Past, head: Head | None) -> bool:

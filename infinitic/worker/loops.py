@@ -34,6 +34,7 @@ MARKS = SECOND // 10
 NEVER = 1 << 62
 STOP = 10.0
 BACKOFF, LONGEST = 0.1, 5.0
+STORAGES = ("infinitic.storages", "infinitic.sqlite_file")
 
 log = logging.getLogger("infinitic.worker")
 
@@ -269,6 +270,9 @@ class Loops:
             self._look_for_slow_code()
 
     def _look_for_slow_code(self) -> None:
+        applied = self._conductor.applying
+        if applied is not None and awaits_storage(applied.thread):
+            return
         work = self._conductor.depose(round(self._slow * SECOND), self._let_others_step)
         if work is not None:
             ident = work.thread
@@ -307,6 +311,14 @@ class Loops:
         else:
             self._runner.replace_thread()
         self._put(WAKE)
+
+
+def awaits_storage(ident: int) -> bool:
+    """Whether what a thread waits for is the storage: that ends by itself, and is no fault of the code."""
+    frame: FrameType | None = sys._current_frames().get(ident)
+    while frame is not None and whose(frame.f_code.co_filename) in ("package", "python"):
+        frame = frame.f_back
+    return frame is not None and str(frame.f_globals.get("__name__", "")).startswith(STORAGES)
 
 
 def where(ident: int) -> str:

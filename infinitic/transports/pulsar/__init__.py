@@ -11,7 +11,7 @@ import logging
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,13 +21,17 @@ from infinitic.errors import TransportError
 from infinitic.messages import Message, Outgoing, encode_message
 from infinitic.topics import dead_topic
 from infinitic.transports import OnTheWay, Traffic
+from infinitic.transports.pulsar.connecting import connect, said
 from infinitic.transports.pulsar.consumer import Group, PulsarConsumer
 from infinitic.transports.pulsar.producers import Hints, Producers
-from infinitic.transports.pulsar.settings import PulsarSettings, check_reachable, connect, read_settings, said
 from infinitic.transports.pulsar.topics import Topics, is_kept, is_keyed
+from infinitic.transports.pulsar_settings import PulsarSettings, check_reachable, read_settings
 
 GIVEN_BACK = 100
 """Milliseconds after which what was given back is delivered again: the least that the client takes."""
+
+HEARD = 1_000
+"""How many messages of those that may be lost are read before they are taken."""
 
 log = logging.getLogger("infinitic.pulsar")
 
@@ -169,38 +173,20 @@ class PulsarTransport:
             self._client.close()
 
 
-def _kinds(topics: Iterable[str], settings: PulsarSettings) -> Iterable[tuple[list[str], dict[str, Any]]]:
+def _kinds(topics: Sequence[str], settings: PulsarSettings) -> Iterator[tuple[list[str], dict[str, Any]]]:
     """The topics by their kind, each with how it is subscribed to."""
-    kept = [topic for topic in topics if is_kept(topic)]
-    keyed = [topic for topic in kept if is_keyed(topic)]
-    if keyed:
-        yield (
-            keyed,
-            {
-                "subscription_name": settings.subscription,
-                "consumer_type": pulsar.ConsumerType.KeyShared,
-                "receiver_queue_size": settings.workflow_queue,
-            },
-        )
-    shared = [topic for topic in kept if topic not in keyed]
-    if shared:
-        yield (
-            shared,
-            {
-                "subscription_name": settings.subscription,
-                "consumer_type": pulsar.ConsumerType.Shared,
-                "receiver_queue_size": settings.service_queue,
-            },
-        )
+    keyed = [topic for topic in topics if is_keyed(topic)]
     heard = [topic for topic in topics if not is_kept(topic)]
-    if heard:
-        yield (
-            heard,
-            {
-                "subscription_name": f"{settings.subscription}-{uuid.uuid4().hex}",
-                "consumer_type": pulsar.ConsumerType.Exclusive,
-            },
-        )
+    shared = [topic for topic in topics if topic not in keyed and topic not in heard]
+    own = f"{settings.subscription}-{uuid.uuid4().hex}"
+    kind = pulsar.ConsumerType
+    for names, subscription, how, queue in (
+        (keyed, settings.subscription, kind.KeyShared, settings.workflow_queue),
+        (shared, settings.subscription, kind.Shared, settings.service_queue),
+        (heard, own, kind.Exclusive, HEARD),
+    ):
+        if names:
+            yield names, {"subscription_name": subscription, "consumer_type": how, "receiver_queue_size": queue}
 
 
 @atexit.register

@@ -18,9 +18,9 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 import pulsar
 
-from infinitic.messages import Delivery, Message, decode_message
-from infinitic.topics import CLIENT, SERVICE, dead_topic
-from infinitic.transports.pulsar.topics import Topics, is_kept
+from infinitic.messages import FORMAT, Delivery, Message, decode_message
+from infinitic.topics import CLIENT, DEAD, SERVICE, dead_topic
+from infinitic.transports.pulsar.topics import Topics, is_kept, is_keyed
 
 Key: TypeAlias = tuple[Any, ...]
 
@@ -29,7 +29,7 @@ REMEMBERED = 60.0
 STALE = 1.0
 """How long a task may wait here for room, in seconds, before others may have it."""
 TAKEN_AHEAD = 16
-"""How many tasks are read before there is room for them."""
+"""How many tasks are read before there is room for them, at least."""
 PAUSE = 0.1
 """Between two attempts to receive while the client mends itself, in seconds."""
 AT_HAND = 1_000
@@ -139,8 +139,10 @@ class Group:
         self._quietly(self._consumer.acknowledge, came.message_id())
 
     def receive(self, limit: int) -> list[Delivery]:
-        """Up to *limit* of those that were read."""
+        """Up to *limit* of those that were read; as many are read ahead, when so many are wanted at once."""
         with self._space:
+            if self.tasks:
+                self._room = max(TAKEN_AHEAD, limit)
             taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
             if taken:
                 self._space.notify()
@@ -203,8 +205,10 @@ def _broker_key(message_id: Any) -> Key:
 
 def _unfit(topic: str, message: Message) -> str:
     """Why a message has no business on its topic, "" when it has."""
-    if topic.startswith(CLIENT) or not is_kept(topic):
+    if topic.startswith(CLIENT) or topic.endswith(DEAD) or not is_kept(topic):
         return ""
+    if message.format > FORMAT + 1 and not is_keyed(topic):  # an instance keeps such in its inbox
+        return f"its format is {message.format}, and this release reads up to {FORMAT + 1}"
     if topic.startswith(SERVICE) and message.kind == "task" and not message.workflow:
         return "a task needs the workflow that asks for it"
     if not message.workflow_id and message.kind != "ask":

@@ -1,4 +1,4 @@
-"""Sending to Pulsar: one producer a topic, all messages of a batch at once, then the broker's receipts.
+"""Sending to Pulsar: a producer for each topic or partition, all messages of a batch at once, then the receipts.
 
 A message that is on its way is not sent again: who sends it once more, because it gave up waiting, waits for the
 first. So an outage makes no copies. The client's own thread calls back; it may never be held up.
@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import pulsar
@@ -18,7 +18,7 @@ import pulsar
 from infinitic.errors import TransportError
 from infinitic.messages import Outgoing
 from infinitic.topics import CLIENT
-from infinitic.transports.pulsar.settings import COMPRESSIONS, said
+from infinitic.transports.pulsar.connecting import COMPRESSIONS, said
 from infinitic.transports.pulsar.topics import Topics, is_keyed
 
 Identity: TypeAlias = tuple[str, ...]
@@ -83,8 +83,7 @@ class Producers:
             if len(waiting) > 1:
                 return
         try:
-            producer = self._producer(outgoing.topic)
-            _hand_over(producer, outgoing, body, partial(self._came, outgoing.topic, identity))
+            self._hand_over(outgoing, body, partial(self._came, outgoing.topic, identity))
         except Exception as error:
             self._failed(outgoing.topic, identity, said(error))
 
@@ -102,21 +101,31 @@ class Producers:
 
     def _failed(self, topic: str, identity: Identity, problem: str) -> None:
         """A fresh producer is made next time, of a topic that is looked for anew."""
-        with self._lock:
-            self._producers.pop(topic, None)
         self._topics.forget(topic)
+        with self._lock:
+            for place in [place for place in self._producers if self._topics.name(place) == topic]:
+                del self._producers[place]
         self._settle(identity, f"{topic}: {problem}")
 
     def hint(self, outgoing: Outgoing, body: bytes) -> None:
         """Send what may be lost; nobody waits for a receipt, and trouble is none."""
         with suppress(Exception):
-            _hand_over(self._producer(outgoing.topic), outgoing, body, _ignore)
+            self._hand_over(outgoing, body, _ignore)
+
+    def _hand_over(self, outgoing: Outgoing, body: bytes, came: Any) -> None:
+        """A key has its partition, with a producer of its own; tasks go to the partitions in turn."""
+        if not is_keyed(outgoing.topic):
+            self._producer(self._topics.full(outgoing.topic)).send_async(body, came)
+            return
+        places = self._topics.partitions(outgoing.topic)
+        producer = self._producer(places[_hash(outgoing.key) % len(places)])
+        producer.send_async(body, came, partition_key=outgoing.key or None)
 
     def put_by(self, topic: str, data: bytes, key: str, facts: dict[str, str]) -> None:
         """Send bytes as they are, with *facts* beside them. Raises `TransportError`."""
         self._topics.ensure([topic])
         try:
-            self._producer(topic).send(data, properties=facts, partition_key=key or None)
+            self._producer(self._topics.full(topic)).send(data, properties=facts, partition_key=key or None)
         except TransportError:
             raise
         except Exception as error:
@@ -124,27 +133,28 @@ class Producers:
 
     # --- producers ---
 
-    def _producer(self, topic: str) -> pulsar.Producer:
+    def _producer(self, place: str) -> pulsar.Producer:
+        """The one for what Pulsar calls so: a topic, or a partition."""
         with self._lock:
-            producer = self._producers.get(topic)
+            producer = self._producers.get(place)
             if producer is not None:
-                self._producers.move_to_end(topic)
+                self._producers.move_to_end(place)
                 return producer
         with self._making:
             with self._lock:
-                producer = self._producers.get(topic)
+                producer = self._producers.get(place)
             if producer is None:
-                producer = self._make(topic)
+                producer = self._make(place)
                 with self._lock:
-                    self._producers[topic] = producer
+                    self._producers[place] = producer
                 self._close_idle()
         return producer
 
-    def _make(self, topic: str) -> pulsar.Producer:
-        settings = self._settings
+    def _make(self, place: str) -> pulsar.Producer:
+        settings, topic = self._settings, self._topics.name(place)
         try:
             return self._client.create_producer(
-                self._topics.full(topic),
+                place,
                 producer_name=f"{settings.producer_name}-{topic}" if settings.producer_name else None,
                 send_timeout_millis=0,  # what is not confirmed stays under way, in order, whatever the outage
                 compression_type=COMPRESSIONS[settings.compression],
@@ -160,8 +170,8 @@ class Producers:
 
     def _close_idle(self) -> None:
         with self._lock:
-            to_clients = [topic for topic in self._producers if topic.startswith(CLIENT)]
-            idle = [self._producers.pop(topic) for topic in to_clients[:-TO_CLIENTS]]
+            to_clients = [place for place in self._producers if self._topics.name(place).startswith(CLIENT)]
+            idle = [self._producers.pop(place) for place in to_clients[:-TO_CLIENTS]]
         for producer in idle:
             with suppress(Exception):
                 producer.close()
@@ -175,9 +185,13 @@ class Producers:
             self._settle(identity, f"{identity[0]}: closed")
 
 
-def _hand_over(producer: pulsar.Producer, outgoing: Outgoing, body: bytes, came: Any) -> None:
-    key = outgoing.key if is_keyed(outgoing.topic) else ""  # tasks go to the partitions in turn
-    producer.send_async(body, came, partition_key=key or None)
+@lru_cache(1 << 16)
+def _hash(key: str) -> int:
+    """Java's `String.hashCode`: what its client goes by unless told otherwise, and others can be told to."""
+    number, units = 0, key.encode("utf-16-be")
+    for high, low in zip(units[::2], units[1::2], strict=True):
+        number = (31 * number + (high << 8) + low) & 0xFFFFFFFF
+    return number & 0x7FFFFFFF
 
 
 def _ignore(result: Any, message_id: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from shlex import quote
 
 import pulsar
@@ -17,8 +17,9 @@ import pulsar
 from infinitic.errors import TransportError
 from infinitic.topics import CLIENT, CONTROL, DEAD, WORKFLOW
 from infinitic.transports import Traffic
-from infinitic.transports.pulsar.admin import Admin, NoAdmin
-from infinitic.transports.pulsar.settings import PulsarSettings, said
+from infinitic.transports.pulsar.connecting import said
+from infinitic.transports.pulsar_admin import Admin, NoAdmin
+from infinitic.transports.pulsar_settings import PulsarSettings
 
 PARTITION = re.compile(r"-partition-\d+$")
 
@@ -43,6 +44,7 @@ class Topics:
         self._client = client
         self._admin = Admin(settings)
         self._there: set[str] = set()
+        self._partitions: dict[str, Sequence[str]] = {}
         self._lock = threading.Lock()
 
     def full(self, topic: str) -> str:
@@ -87,13 +89,23 @@ class Topics:
         full = self.full(topic)
         try:
             return bool(self._client.get_topic_partitions(full) != [full])
+        except pulsar.TopicNotFound:  # nor its namespace
+            return False
         except Exception as error:
             raise TransportError(f"{self.settings.place} cannot be reached: {said(error)}") from None
+
+    def partitions(self, topic: str) -> Sequence[str]:
+        """What Pulsar calls its partitions, as many as there were at the first look."""
+        found = self._partitions.get(topic)
+        if found is None:
+            found = self._partitions[topic] = self._client.get_topic_partitions(self.full(topic))
+        return found
 
     def forget(self, topic: str) -> None:
         """Look again whether it is there before the next use: somebody may have removed it."""
         with self._lock:
             self._there.discard(topic)
+            self._partitions.pop(topic, None)
 
     def broker(self) -> dict[str, str]:
         """What the broker and the namespace are set to; under "admin" or "configuration" why that is not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,10 +11,17 @@ from urllib.parse import quote
 import urllib3
 
 from infinitic.errors import TransportError
-from infinitic.transports.pulsar.settings import PulsarSettings
+from infinitic.transports.pulsar_settings import PulsarSettings
 
 SECONDS = 15.0
 DENIED = frozenset({401, 403, 405})
+AGAIN: Mapping[str, Any] = {
+    "status": 6,
+    "status_forcelist": {412, 500, 503},
+    "backoff_factor": 0.05,
+    "raise_on_status": False,
+}
+"""What is answered when several make the same thing at once: asked again, by then it is there."""
 EARLIEST = {"ledgerId": -1, "entryId": -1}
 
 
@@ -28,7 +36,7 @@ class Admin:
         self._settings = settings
         options: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=min(settings.connection_timeout, SECONDS), read=SECONDS),
-            "retries": urllib3.Retry(connect=0, read=0, redirect=3, status=0, remove_headers_on_redirect=[]),
+            "retries": urllib3.Retry(connect=0, read=0, redirect=3, remove_headers_on_redirect=[], **AGAIN),
             "maxsize": 4,
         }
         if settings.admin_url.startswith("https:"):
