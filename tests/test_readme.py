@@ -16,12 +16,16 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
+from tomllib import loads as load_toml
 from types import ModuleType
 
 import pytest
 from attrs import frozen
 
-from infinitic.config import load_config
+from infinitic.config import load_config, shown
+from tests.servers.found import server
+from tests.storages import on_mysql
+from tests.transports import on_pulsar
 
 HOUSE = Path(__file__).parents[1]
 README = HOUSE / "README.md"
@@ -265,6 +269,72 @@ def test_every_command_prints_what_is_shown(tmp_path):
             assert [command, told(real, command)] == [command, told(shown, command)]
 
 
+class Town(Terminal):
+    """A folder with the configuration of servers, and all workers that are started; real URLs stand for shown ones."""
+
+    def __init__(self, folder, transport, storage):
+        super().__init__(folder)
+        [block] = named("toml", "servers/infinitic.toml")
+        names = load_toml(block.text)
+        self.real = {names["transport"]: transport, names["storage"]: storage}
+        self.workers = []
+        self.environment["PYTHONPATH"] = str(HOUSE)
+        text = block.text
+        for url, real in self.real.items():
+            text = text.replace(url, real)
+        (folder / "infinitic.toml").write_text(text)
+
+    def output(self, words):
+        return self.presented(super().output(words))
+
+    def presented(self, text):
+        """What is printed, as if the servers were those of the README."""
+        for url, real in self.real.items():
+            text = text.replace(real, shown(url))
+        return text
+
+    def serve(self, words):
+        others, self.workers = self.workers, []  # lest they are ended
+        text = super().serve(words)
+        self.workers = [*others, self.worker]
+        return self.presented(text)
+
+    def close(self):
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            worker.communicate()
+        self.workers = []
+
+
+@pytest.fixture
+def town(tmp_path):
+    with on_mysql.database(server("mariadb")) as storage:
+        transport = on_pulsar.fresh(server("pulsar"))
+        with closing(Town(tmp_path, transport, storage)) as made:
+            yield made
+
+
+def town_session(terminal):
+    for block in named("console", "servers"):
+        for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            yield block, command, expected, terminal.run(command, expected)
+
+
+def test_every_command_on_servers_prints_what_is_shown(town):
+    for _, command, expected, real in town_session(town):
+        assert [command, told(real, command)] == [command, told(expected, command)]
+
+
+def test_the_doctor_says_what_is_shown(town):
+    town.output(["infinitic", "storage", "init"])
+    [block] = named("console", "servers excerpt")
+    command, *lines = normal(block.text).splitlines()
+
+    assert {*lines} <= {*normal(town.output(shlex.split(command.removeprefix("$ ")))).splitlines()}
+
+
 def test_the_demo_tells_what_is_shown(tmp_path):
     told = Terminal(tmp_path).output(["infinitic", "demo"])
     [block] = named("console", "excerpt")
@@ -295,12 +365,12 @@ def test_the_configuration_that_is_shown_is_one(tmp_path):
 
 
 def test_no_block_is_left_unrun():
-    kinds = {"python", "console", "text", "diff", "toml"}
+    kinds = {"python", "console", "text", "diff", "toml", "json", "java"}  # json: see test_message_schemas
 
     assert [block.line for block in BLOCKS if block.kind not in kinds] == [
         block.line for block in BLOCKS if (block.kind, block.about) == ("sh", "")
     ]
-    assert len(named("sh")) == 1  # pip install: done by whoever reads it
+    assert len(named("sh")) == 2  # pip install, docker compose: done by whoever reads it
 
 
 @pytest.mark.parametrize(
@@ -345,18 +415,31 @@ def real_texts(folder):
             texts[block.line] = (
                 texts.get(block.line, "") + f"$ {command}\n{presentable(real, 110 if 'why' in command else None)}"
             )
+    if os.environ.get("TEST_PULSAR_URL"):
+        texts |= texts_on_servers(folder)
+    return texts
+
+
+def texts_on_servers(folder):
+    texts = {}
+    with (
+        on_mysql.database(server("mariadb")) as storage,
+        closing(Town(folder, on_pulsar.fresh(server("pulsar")), storage)) as town,
+    ):
+        for block, command, _, real in town_session(town):
+            texts[block.line] = texts.get(block.line, "") + f"$ {command}\n{presentable(real)}"
     return texts
 
 
 def write(folder):
     """Write what is really said into the README."""
-    shown, real = README.read_text(encoding="utf-8"), real_texts(folder)
+    text_before, real = README.read_text(encoding="utf-8"), real_texts(folder)
 
     def renewed(found):
-        text = real.get(shown.count("\n", 0, found.start()) + 1)
+        text = real.get(text_before.count("\n", 0, found.start()) + 1)
         return found[0] if text is None else found[0].partition("\n")[0] + f"\n{text}```"
 
-    README.write_text(BLOCK.sub(renewed, shown), encoding="utf-8")
+    README.write_text(BLOCK.sub(renewed, text_before), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from infinitic.cli.console import output, put, put_json
 from infinitic.cli.modules import load
 from infinitic.cli.preparing import topics_of
 from infinitic.cli.settings import Settings, as_json, everywhere, refuse_absent
+from infinitic.cli.words import counted
 from infinitic.config import PULSAR, Config, scheme_of, shown
 from infinitic.errors import OperatorError
 from infinitic.storages import Storage
@@ -34,7 +35,7 @@ MARKS = {"good": ("✔", "green"), "warning": ("!", "yellow"), "bad": ("✗", "b
 @everywhere(hidden=True)
 @click.pass_obj
 def doctor(settings: Settings, modules: tuple[str, ...]) -> int:
-    """Look at all that the configuration names, and say what is wrong with it.
+    """Say what is wrong with what the configuration names.
 
     Connects to transport and storage; looks at versions, rights, settings by which work may be lost, clocks, and at
     topics and their subscriptions: with a MODULE at those that its workflows and services need, whether anybody
@@ -137,7 +138,7 @@ def _of_topics(transport: Transport, topics: Iterable[str]) -> Iterator[Finding]
             if traffic.waiting:
                 yield Finding("warning", f"{topic}: {traffic.waiting} were refused", "Each says why in `reason`.")
         elif traffic.consumers:
-            yield Finding("good", f"{topic}: {traffic.consumers} consumers, {traffic.waiting} waiting")
+            yield Finding("good", f"{topic}: {counted(traffic.consumers, 'consumer')}, {traffic.waiting} waiting")
         else:
             level: Level = "warning" if traffic.waiting else "good"
             advice = "Start a worker for it." if traffic.waiting else ""

@@ -32,7 +32,7 @@ def topics_of(found: Found) -> list[str]:
 @everywhere(hidden=True)
 @click.pass_obj
 def topics(settings: Settings, modules: tuple[str, ...]) -> None:
-    """Print the commands that make the topics and subscriptions of modules.
+    """Print the commands that make the topics of modules.
 
     Workers and clients make them by themselves where they may use Pulsar's admin API. Where they may not, an
     operator runs these before the first message is sent: one sent before its subscription exists is lost.
@@ -50,7 +50,13 @@ def topics(settings: Settings, modules: tuple[str, ...]) -> None:
 
 @click.group()
 def storage() -> None:
-    """Make the storage's schema, bring it up to date, or say which it is."""
+    """Make or upgrade the storage's schema.
+
+    \b
+    Examples:
+      infinitic storage status
+      infinitic storage upgrade --storage postgresql://host/workflows
+    """
 
 
 @storage.command()

@@ -271,9 +271,8 @@ class Loops:
 
     def _look_for_slow_code(self) -> None:
         applied = self._conductor.applying
-        if applied is not None and awaits_storage(applied.thread):
-            return
-        work = self._conductor.depose(round(self._slow * SECOND), self._let_others_step)
+        waits = applied is not None and awaits_storage(applied.thread)
+        work = None if waits else self._conductor.depose(round(self._slow * SECOND), self._let_others_step)
         if work is not None:
             ident = work.thread
             self._stuck[ident] = (work, self._conductor.clock())
