@@ -33,8 +33,13 @@ def running(command: list[str], **settings: object) -> Iterator[subprocess.Popen
         try:
             _await(process.stderr)
             # what it says goes on to ours: a full pipe would stop it
-            Thread(target=shutil.copyfileobj, args=(process.stderr, sys.stderr), daemon=True).start()
-            yield process
+            passing_on = Thread(target=shutil.copyfileobj, args=(process.stderr, sys.stderr), daemon=True)
+            passing_on.start()
+            try:
+                yield process
+            finally:
+                process.kill()
+                passing_on.join(5)  # its children may live on for a moment, with its standard error
         finally:
             process.kill()
 

@@ -16,6 +16,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CENTURY = 100 * 365 * 86_400 * 1_000_000
 Duration: TypeAlias = Annotated[int, Meta(ge=0, le=CENTURY)]
 """Of what no database could hold, the message is refused."""
+EventId: TypeAlias = Annotated[str, Meta(max_length=255)]
 
 
 def to_datetime(microseconds: int) -> datetime:
@@ -81,7 +82,7 @@ class Signal(Struct, frozen=True, omit_defaults=True):
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
     """What all events have: *id*, the key by which a repeat is recognised."""
 
-    id: str
+    id: EventId
 
 
 class Started(Event, frozen=True, omit_defaults=True, tag="started"):

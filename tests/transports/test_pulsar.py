@@ -241,6 +241,8 @@ REFUSED = [
     (HOTELS, encode_message(TASK), "a task needs the workflow that asks for it"),
     (HOTELS, encode_message(Message("task", "t", "trips")), "a message of kind 'task' needs a workflow id"),
     (TRIPS, encode_message(Message("event", "e", "trips")), "a message of kind 'event' needs a workflow id"),
+    (TRIPS, encode_message(Message("event", "e" * 1_001, "trips", "k")), "its id has more than 1000 bytes"),
+    (TRIPS, encode_message(Message("event", "e", "trips", "é" * 128)), "its workflow_id has more than 255 bytes"),
 ]
 
 

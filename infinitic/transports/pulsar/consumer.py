@@ -30,6 +30,9 @@ STALE = 1.0
 """How long a task may wait here for room, in seconds, before others may have it."""
 TAKEN_AHEAD = 16
 """How many tasks are read before there is room for them, at least."""
+LONGEST = 1_000
+"""Bytes of a name that storages can keep: what is longer is nobody's of ours."""
+MAX_ID_BYTES = 255
 PAUSE = 0.1
 """Between two attempts to receive while the client mends itself, in seconds."""
 AT_HAND = 1_000
@@ -213,7 +216,9 @@ def _unfit(topic: str, message: Message) -> str:
         return "a task needs the workflow that asks for it"
     if not message.workflow_id and message.kind != "ask":
         return f"a message of kind {message.kind!r} needs a workflow id"
-    return ""
+    bounds = {"id": LONGEST, "run": LONGEST, "position": LONGEST, "workflow_id": MAX_ID_BYTES}
+    long = [name for name, most in bounds.items() if len(getattr(message, name).encode()) > most]
+    return f"its {long[0]} has more than {bounds[long[0]]} bytes" if long else ""
 
 
 class PulsarConsumer:
