@@ -82,7 +82,7 @@ class Conductor:
         self.applying: Work | None = None
         self.since = self.term = 0  # since when it is applied, and which thread may step
         self.stuck: dict[str, Work] = {}
-        self.moved: dict[str, None] = {}  # instances whose mark is behind
+        self.moved: dict[str, int] = {}  # instances whose mark is behind, and when they moved
         self.unkept: list[tuple[str, Held]] = []  # those that are not held, and whose outputs are sent
         self.left: list[str] = []  # instances that are not held any more
 
@@ -330,7 +330,7 @@ class Conductor:
         held.watchers = change.watchers
         held.unsent = ()
         if moved:
-            self.moved[change.workflow_id] = None
+            self.moved[change.workflow_id] = self.now()
         self.cache.put(change.workflow_id, held)
         for row in (*held.timers, *change.timers_set.values()):
             if row.claimed_until and (row.run, row.position) not in change.timers_cleared:

@@ -20,6 +20,7 @@ PAGE = 200
 OFFER_AGAIN = 5 * SECOND
 BEHIND = 5 * SECOND
 PURGE = 60 * SECOND
+QUIET = SECOND // 2
 
 log = logging.getLogger("infinitic.worker")
 
@@ -45,11 +46,20 @@ class Sweeper:
         conductor.skew = now - conductor.clock()
         more = self._claim_timers(now)
         self._offer(now)
-        conductor.flush_marks()
+        conductor.flush_marks(self._resting())
         if now - self._purged >= PURGE:
             self._purged = now
             conductor.backend.storage.purge(now)
         return more
+
+    def _resting(self) -> list[str]:
+        """Instances behind their mark that have not moved for a while: the next append of others will carry theirs.
+
+        One whose timer has fired does not wait: its row, which goes with the mark, would be claimed again.
+        """
+        conductor, before = self._conductor, self._conductor.now() - QUIET
+        held = ((id, at, conductor.cache.get(id)) for id, at in list(conductor.moved.items()))
+        return [id for id, at, one in held if at <= before or (one is not None and one.fired)]
 
     def _give_back_tasks(self) -> None:
         """Let others run the tasks that were taken here ahead of time and had to wait after all."""

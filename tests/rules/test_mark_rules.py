@@ -120,6 +120,19 @@ def test_the_mark_never_passes_a_turn_without_its_receipt(town):
     assert (town.stored().mark, attempts_sent(town)) == (Mark(RUN, 1), {(RUN, "m0.0", 1): 2})
 
 
+def test_a_sweep_writes_no_mark_of_an_instance_that_moved_just_now(town):
+    """Its next append is likely to carry it: under load each task costs one write, and not two."""
+    hand = town.conductor(counting)
+    town.start(counting(1))
+    hand.step()
+    hand.sweeper.sweep()
+    assert town.stored().mark == Mark(RUN, 0)
+
+    town.clock.go_on(1)
+    hand.sweeper.sweep()
+    assert town.stored().mark == Mark(RUN, 1)
+
+
 def test_a_worker_that_lost_an_instance_does_not_move_its_mark(town):
     first, second = town.conductor(counting), town.conductor(counting, fails=["before publish"])
     town.start(counting(2))
