@@ -38,6 +38,7 @@ class Admin:
             "timeout": urllib3.Timeout(connect=min(settings.connection_timeout, SECONDS), read=SECONDS),
             "retries": urllib3.Retry(connect=0, read=0, redirect=3, remove_headers_on_redirect=[], **AGAIN),
             "maxsize": 4,
+            "block": True,  # who comes when all are in use waits
         }
         if settings.admin_url.startswith("https:"):
             options |= _tls(settings)
