@@ -17,9 +17,8 @@ from infinitic.clock import Clock
 from infinitic.engine.instance import Surroundings
 from infinitic.engine.outputs import ROUTER
 from infinitic.errors import StorageError, TransportError
-from infinitic.events import TimerFired
 from infinitic.ids import new_id
-from infinitic.messages import Delivery, Outgoing, event_message
+from infinitic.messages import Delivery, Outgoing
 from infinitic.records import Mark
 from infinitic.topics import control_topic, service_topic, workflow_topic
 from infinitic.transports import Consumer
@@ -30,13 +29,8 @@ from infinitic.worker.marks import move_mark, write_marks
 from infinitic.worker.registry import Registry
 from infinitic.worker.reporting import dead_letters, report
 from infinitic.worker.routing import Router
-from infinitic.worker.timers import Timers
-from infinitic.worker.work import Bell, Deposed, Finished, StuckCode, Tasks, Work
-
-SHARE = 100
-"""How many messages of one instance go into one batch."""
-RECEIVE = 256
-"""How many messages are taken at once."""
+from infinitic.worker.timers import Timers, fired
+from infinitic.worker.work import RECEIVE, SHARE, Bell, Deposed, Finished, StuckCode, Tasks, Work, last
 
 log = logging.getLogger("infinitic.worker")
 
@@ -78,6 +72,7 @@ class Conductor:
         self.todo: deque[Work] = deque()
         self.done: list[Change] = []
         self.steps: list[Step] = []  # to be committed beside the changes
+        self.apart = False  # after trouble each instance is committed by itself, until all went well
         self.lock = threading.Lock()  # around who applies what
         self.applying: Work | None = None
         self.since = self.term = 0  # since when it is applied, and which thread may step
@@ -107,12 +102,13 @@ class Conductor:
         for one in late:
             self._unstick(one)
         try:
-            if self.done:
-                self._commit()  # what hung, before more of the same instance is loaded
+            if self.done or self.apart:
+                self._commit()  # what hung, before more of the same instance is loaded; what none can spoil
             more = self._receive()
             self._group()
             trouble = self._apply(term)
-            self._commit()
+            if trouble is None or not self.apart:
+                self._commit()
             # after the commit, which may have begun the instances that are meant
             self.left += self.router.send(self.backend, self.workflows, self.now())
             self._take_tasks()
@@ -121,6 +117,7 @@ class Conductor:
         except Exception:
             self._take_back()
             raise
+        self.apart = False
         return more or bool(self.pending)
 
     def _take_finished(self, finished: Sequence[Finished]) -> list[Step]:
@@ -140,23 +137,17 @@ class Conductor:
         self._take_due()
         if not self.workflow_bell.answer():
             return False
-        came = self.workflows.receive(RECEIVE)
-        self.pending.extend(came)
+        self.pending.extend(came := self.workflows.receive(RECEIVE))
         return self.workflow_bell.again(len(came) == RECEIVE)
 
     def _take_due(self) -> None:
         """Timers that are due: of instances held here they are events, for others messages to be sent."""
-        now = self.now()
-        for timer in self.timers.due(now):
-            event = TimerFired("", timer.position, timer.attempt)
-            message = event_message(
-                event, workflow=timer.workflow, workflow_id=timer.workflow_id, run=timer.run, at=now
-            )
-            topic = workflow_topic(timer.workflow)
+        for timer in self.timers.due(now := self.now()):
+            told = fired(timer, now)
             if timer.workflow_id in self.cache:
-                self.pending.append(Delivery(topic, message, event=event))
+                self.pending.append(told)
             else:
-                self.steps.append(Step(outputs=(Outgoing(topic, timer.workflow_id, message),)))
+                self.steps.append(Step(outputs=(Outgoing(told.topic, timer.workflow_id, told.message),)))
 
     def _group(self) -> None:
         """Sort what is pending into works, one an instance, in the order of their first message."""
@@ -190,6 +181,11 @@ class Conductor:
                 self.todo.appendleft(work)
                 return work.trouble
             self._done(work)
+            try:
+                if self.apart:
+                    self._commit()
+            except StorageError as error:
+                return error
         return None
 
     def _begin(self, work: Work) -> None:
@@ -308,6 +304,9 @@ class Conductor:
             self.cache.drop(change.workflow_id)
             change.discard()
             self.pending.extendleft(reversed([one for one in change.deliveries if one.topic]))  # not the inbox's
+        if self.apart and len(self.done) == 1:  # others go first: it may be what this one writes
+            self.pending = last(self.pending, self.done[0].workflow_id)
+        self.apart = self.apart or bool(self.done)
         self.done = []
         self.todo.clear()
 

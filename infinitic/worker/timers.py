@@ -5,7 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
+from infinitic.events import TimerFired
+from infinitic.messages import Delivery, event_message
 from infinitic.records import TimerRow
+from infinitic.topics import workflow_topic
 
 
 class Timers:
@@ -41,6 +44,13 @@ class Timers:
             return self._heap[0][0]
         except IndexError:  # another thread may take the last one while this one looks
             return None
+
+
+def fired(row: TimerRow, now: int) -> Delivery:
+    """What a timer that is due at *now* says to its instance."""
+    event = TimerFired("", row.position, row.attempt)
+    message = event_message(event, workflow=row.workflow, workflow_id=row.workflow_id, run=row.run, at=now)
+    return Delivery(workflow_topic(row.workflow), message, event=event)
 
 
 def _key(row: TimerRow) -> tuple[str, str, str, int]:

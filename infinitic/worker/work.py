@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -10,6 +11,11 @@ from attrs import frozen
 from infinitic.messages import Delivery, Outgoing
 from infinitic.worker.changes import Change
 from infinitic.worker.held import Held
+
+SHARE = 100
+"""How many messages of one instance go into one batch."""
+RECEIVE = 256
+"""How many messages are taken at once."""
 
 
 @frozen
@@ -101,3 +107,8 @@ class Deposed(BaseException):
 
 class StuckCode(BaseException):
     """Thrown into a thread whose workflow code does not come back."""
+
+
+def last(deliveries: Iterable[Delivery], workflow_id: str) -> deque[Delivery]:
+    """*deliveries* with those of one instance behind all others, in their order."""
+    return deque(sorted(deliveries, key=lambda one: one.message.workflow_id == workflow_id))

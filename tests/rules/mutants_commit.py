@@ -111,11 +111,18 @@ MUTANTS = (
         "what hung is committed before more of its instance is loaded",
         BATCHES,
         (
-            "            if self.done:\n"
-            "                self._commit()  # what hung, before more of the same instance is loaded\n"
+            "            if self.done or self.apart:\n"
+            "                self._commit()  # what hung, before more of the same instance is loaded; what none can spoil\n"
         ),
         "",
         (f"{COMMIT_RULES_TESTS}::test_no_instance_is_written_twice_in_one_batch",),
+    ),
+    Mutant(
+        "after trouble each instance is committed by itself",
+        BATCHES,
+        "        self.apart = self.apart or bool(self.done)\n",
+        "",
+        (f"{WORKER_BATCHES_TESTS}::test_what_a_storage_does_not_take_of_one_instance_keeps_no_other_waiting",),
     ),
     Mutant(
         "a late outcome of code that was given up is discarded",

@@ -1,5 +1,7 @@
 """`Conductor.step`: batches, cache, marks, trouble at each point of the commit, two workers on one instance."""
 
+from contextlib import suppress
+
 import pytest
 
 from dsl import (
@@ -21,6 +23,7 @@ from infinitic.errors import StorageError
 from infinitic.events import SignalReceived, TaskCompleted, TimerFired
 from infinitic.messages import Delivery, Message, event_message
 from infinitic.records import Mark
+from infinitic.storages.memory import MemoryStorage
 from infinitic.topics import service_topic, workflow_topic
 from tests.worker.flows import Listening, add, collecting, counting, flaky, napping, numbers, parent, trying
 from tests.worker.given import RUN, SECOND, Deaf, Hand, Town
@@ -901,3 +904,29 @@ def test_a_step_without_anything_to_do_commits_nothing(town, monkeypatch):
     hand.step()
 
     assert steps == []
+
+
+def test_what_a_storage_does_not_take_of_one_instance_keeps_no_other_waiting(town, monkeypatch):
+    """Be it too large for the server: its own turn is tried again and again, and all others go on."""
+    append = MemoryStorage.append
+
+    def picky(storage, batch):
+        if any(one.workflow_id == "large" and one.turns for one in batch):
+            raise StorageError("that is too large")
+        return append(storage, batch)
+
+    monkeypatch.setattr(MemoryStorage, "append", picky)
+    hand = town.conductor(counting, add)
+    for name in ("large", "c1", "c2"):
+        town.start(counting(1), name)
+    for _ in range(8):
+        finished = hand.run_tasks()
+        with suppress(StorageError):
+            hand.step(finished)
+
+    assert [town.record(name).status for name in ("c1", "c2")] == ["completed"] * 2
+    assert town.waiting(workflow_topic("counting")) == ["event"]
+
+    monkeypatch.setattr(MemoryStorage, "append", append)
+    hand.work()
+    assert town.record("large").status == "completed"
