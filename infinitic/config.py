@@ -30,8 +30,9 @@ PULSAR = frozenset({"pulsar", "pulsar+ssl"})
 PREFIX = "INFINITIC_"
 DAY = 86_400.0
 MEBIBYTE = 1 << 20
-LARGEST = 5 * MEBIBYTE
-"""What a Pulsar broker takes as one message unless it is configured otherwise (`maxMessageSize`)."""
+LARGEST = 5 * MEBIBYTE - 1024
+"""What a Pulsar broker takes as one message unless it is configured otherwise (`maxMessageSize`), less what the
+client puts beside it: the key, the producer's name."""
 ENVELOPE = MEBIBYTE >> 4
 """What is left for a message beside its payload."""
 
@@ -43,7 +44,7 @@ def scheme_of(url: str) -> str:
 
 def shown(url: str) -> str:
     """*url* as it may be printed: without its passwords."""
-    plain = re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", url)
+    plain = re.sub(r"//([^/@:]*):.*@", r"//\1:***@", url)
     return re.sub(r"([?&](?:token|password)=)[^&]*", r"\1***", plain)
 
 

@@ -287,6 +287,7 @@ def test_secrets_are_not_printed(load, refusal):
 def test_a_url_is_shown_without_its_password():
     assert shown("redis://u:secret@h:1/0") == "redis://u:***@h:1/0"
     assert shown("redis://:secret@h") == "redis://:***@h"
+    assert shown("redis://u:what/is@not?quoted#here@h:1/0") == "redis://u:***@h:1/0"
     assert shown("redis://h:6379/0") == "redis://h:6379/0"
     assert shown("sqlite:////a/b:c@d.db") == "sqlite:////a/b:c@d.db"
 

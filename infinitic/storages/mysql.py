@@ -27,7 +27,7 @@ from infinitic.records import (
     Version,
     decode_record,
 )
-from infinitic.storages import Due, Page, Past, place_of, token_of
+from infinitic.storages import Due, Page, Past, place_of, purge_in_pages, token_of
 from infinitic.storages.mysql_schema import MySqlSchema
 from infinitic.storages.mysql_server import Connection, ConnectionLost, Locked, Pool, Result, Row, Server
 from infinitic.storages.mysql_writes import (
@@ -250,10 +250,7 @@ class MySqlStorage:
         return going
 
     def purge(self, now: int) -> int:
-        total, after = 0, None
-        while page := [one for one in self.ended(Filter(), 200, after) if one.expires < now]:
-            total, after = total + sum(self.remove(page)), page[-1]
-        return total
+        return purge_in_pages(self, now)
 
     def compact(self) -> int:
         return 0
@@ -267,12 +264,15 @@ class MySqlStorage:
         wanted = [name for name, is_due in zip(names, are_due, strict=True) if is_due]
         if not wanted:
             return Due(now, ())
+        asked = [FREE_TIMERS.format(name, now + ahead, now, limit) for name in wanted]
+        return Due(now, self._retried(partial(self._claim, asked, now, limit, lease)))
+
+    def _claim(self, asked: Sequence[str], now: int, limit: int, lease: int) -> tuple[TimerRow, ...]:
         with self._pool.connection() as db:
-            found = _rows(db.run(*(FREE_TIMERS.format(name, now + ahead, now, limit) for name in wanted)))
-            rows = sorted((TimerRow(*as_text(row)) for row in found), key=_in_turn)
-            claimed = [replace(row, claimed_until=max(now, row.due) + lease) for row in rows[:limit]]
+            rows = sorted((TimerRow(*as_text(row)) for row in _rows(db.run(*asked))), key=_in_turn)
+            claimed = tuple(replace(row, claimed_until=max(now, row.due) + lease) for row in rows[:limit])
             db.run(*set_timers(claimed, db.most), COMMIT)
-        return Due(now, tuple(claimed))
+        return claimed
 
     def offers(self, fingerprints: Mapping[str, str], behind_since: int, limit: int) -> list[tuple[str, str]]:
         if not fingerprints:

@@ -22,6 +22,7 @@ STEPS = steps(Path(__file__).with_name("mysql.sql").read_text(encoding="utf-8"))
 LOCK = "CONCAT('infinitic-', LEFT(SHA2(DATABASE(), 256), 40))"
 MADE = frozenset({1050, 1060, 1061, 1091})  # that table, column or index is there already, or is gone already
 ABSENT = 1146
+UNBEGUN = -1
 
 META = (
     "CREATE TABLE IF NOT EXISTS infinitic_meta (only_one TINYINT PRIMARY KEY, namespace VARBINARY(255) NOT NULL,"
@@ -55,7 +56,7 @@ class MySqlSchema:
             if db.run(f"SELECT GET_LOCK({LOCK}, 60)")[0].rows[0][0] != 1:
                 raise StorageError(f"{self.place}: somebody has changed the tables for 60 s", "Wait, and try again.")
             found, done = self._state(db)
-            if (found, done) == (0, 0):
+            if done == UNBEGUN:
                 self._begin(db)
             for version in range(found, self.wanted):
                 self._step(db, version, done)
@@ -76,9 +77,9 @@ class MySqlSchema:
         except Refused as refused:
             if refused.number != ABSENT:
                 raise
-            return 0, 0
+            rows = []
         if not rows:
-            return 0, 0
+            return 0, UNBEGUN
         namespace, version, done = bytes(rows[0][0]).decode(), *rows[0][1:]
         if namespace != self.namespace:
             raise StorageError(

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from queue import Empty, LifoQueue
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import mysql.connector
 from attrs import field, frozen
 
 from infinitic.config import shown
 from infinitic.errors import ConfigurationError, StorageError
+from infinitic.storages.options import PATH, POOL, SWITCH, Options, positive, read_options
 
 LEAST = {"MariaDB": (10, 11), "MySQL": (8, 4)}
 PACKET = 4 << 20  # bytes of statements that travel together; one statement may be as large as the server takes
 WAIT = 10.0  # seconds for a connection of the pool to come free
-IDLE = 30.0  # seconds after which a connection that was not used is replaced: the server drops it after twice that
+# Seconds after which a connection that was not used is replaced: the server drops it after twice that, and with it
+# the locks of a machine that is gone without a word.
+IDLE = 10.0
 SESSION = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 0,"
-    " innodb_lock_wait_timeout = 5, wait_timeout = 60",
+    " innodb_lock_wait_timeout = 5, wait_timeout = 20",
     "SELECT VERSION(), @@max_allowed_packet",
 )
 
@@ -89,29 +91,19 @@ class Result(NamedTuple):
 # ------------------------------------------------------------------------------------------------ options
 
 
-def _switch(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
-
-
-OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "pool": (_positive, "a number from 1 on"),
-    "packets": (_switch, "true or false"),
-    "connect_timeout": (_positive, "seconds"),
-    "read_timeout": (_positive, "seconds"),
-    "use_pure": (_switch, "true or false"),
-    "unix_socket": (str, "a path"),
-    "ssl_ca": (str, "a path"),
-    "ssl_cert": (str, "a path"),
-    "ssl_key": (str, "a path"),
-    "ssl_verify_cert": (_switch, "true or false"),
-    "ssl_verify_identity": (_switch, "true or false"),
-    "ssl_disabled": (_switch, "true or false"),
+OPTIONS: Options = {
+    "pool": POOL,
+    "packets": SWITCH,
+    "connect_timeout": (positive, "seconds"),
+    "read_timeout": (positive, "seconds"),
+    "use_pure": SWITCH,
+    "unix_socket": PATH,
+    "ssl_ca": PATH,
+    "ssl_cert": PATH,
+    "ssl_key": PATH,
+    "ssl_verify_cert": SWITCH,
+    "ssl_verify_identity": SWITCH,
+    "ssl_disabled": SWITCH,
 }
 
 
@@ -134,12 +126,12 @@ class Server:
         try:
             parts = urlsplit(url)
             port = parts.port or 3306
-        except ValueError as error:
-            raise ConfigurationError(f"{place} is no URL ({error})", FORM) from None
+        except ValueError:  # which quotes what it did not understand, and that may be half a password
+            raise ConfigurationError(f"{place} is no URL that can be read", FORM) from None
         database = unquote(parts.path.removeprefix("/"))
         if parts.scheme not in ("mysql", "mariadb") or not database or "/" in database:
             raise ConfigurationError(f"{place} names no database of MySQL or MariaDB", FORM)
-        options = _options(place, parts.query)
+        options = read_options(place, parts.query, OPTIONS)
         own = {name: options.pop(name) for name in ("pool", "packets") if name in options}
         named = {"user": unquote(parts.username or ""), "password": unquote(parts.password or "")}
         settings = {"host": parts.hostname or "127.0.0.1", "port": port, "database": database, **named}
@@ -165,7 +157,7 @@ class Server:
         return connection
 
 
-FORM = "Write mysql://user:password@host:3306/database, or mariadb://…"
+FORM = "Write mysql://user:password@host:3306/database; @ : / ? # in a password as %40 %3A %2F %3F %23."
 DRIVER = {
     "charset": "utf8mb4",
     "collation": "utf8mb4_bin",
@@ -173,21 +165,6 @@ DRIVER = {
     "read_timeout": 10,
     "write_timeout": 10,
 }
-
-
-def _options(place: str, query: str) -> dict[str, Any]:
-    options = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in OPTIONS:
-            near = get_close_matches(name, OPTIONS, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(OPTIONS)}."
-            raise ConfigurationError(f"{place} has no option {name!r}", hint)
-        read, wanted = OPTIONS[name]
-        try:
-            options[name] = read(text)
-        except (ValueError, KeyError):
-            raise ConfigurationError(f"{place}: {name}={text} is not {wanted}", "Mend the URL.") from None
-    return options
 
 
 def refuse_old(place: str, version: str) -> None:

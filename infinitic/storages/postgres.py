@@ -29,14 +29,13 @@ from infinitic.records import (
     decode_record,
     encode_record,
 )
-from infinitic.storages import Due, Page, Past, place_of, token_of
+from infinitic.storages import Due, Page, Past, place_of, purge_in_pages, token_of
 from infinitic.storages.postgres_server import Broken, Pool, PostgresSchema, Server, Values
 from infinitic.storages.schemas import check_schema
-from infinitic.storages.sql import LAST, condition
+from infinitic.storages.sql import LAST, condition, portions
 
 BATCH = 8 << 20  # bytes that go into one statement; one instance may have more
 LARGEST = 128 << 20  # bytes for one instance
-REMOVED_AT_ONCE = 5_000  # turns, lest others wait for whoever removes
 SETTINGS = ["server_version", "fsync", "synchronous_commit", "full_page_writes"]  # what a loss of power may cost
 JSON = msgspec.json.Encoder()
 
@@ -169,16 +168,13 @@ class PostgresStorage:
 
     def remove(self, past: Sequence[Past]) -> list[bool]:
         gone: set[str] = set()
-        for some in _some(past):
+        for some in portions(past):
             rows = [{"id": one.record.workflow_id, **msgspec.structs.asdict(one.version)} for one in some]
             gone |= {row[0] for row in self._pool.ask(LONG["remove"], {"past": _json(rows)}, prepare=False)}
         return [one.record.workflow_id in gone for one in past]
 
     def purge(self, now: int) -> int:
-        total, after = 0, None
-        while page := [one for one in self.ended(Filter(), 200, after) if one.expires < now]:
-            total, after = total + sum(self.remove(page)), page[-1]
-        return total
+        return purge_in_pages(self, now)
 
     def compact(self) -> int:
         return 0
@@ -288,18 +284,6 @@ def _record(append: Append) -> bytes | None:
 def _is_own(append: Append, run: str, turns: int, inbox: int, token: str) -> bool:
     """Whether it is this very append that made the head what it is."""
     return append.version == Version(run, turns, inbox) != append.expected and append.token == token
-
-
-def _some(past: Sequence[Past]) -> Iterator[list[Past]]:
-    """All of *past*, some at a time: not too many turns at once."""
-    some: list[Past] = []
-    for one in past:
-        if some and sum(other.version.turns for other in some) + one.version.turns > REMOVED_AT_ONCE:
-            yield some
-            some = []
-        some.append(one)
-    if some:
-        yield some
 
 
 def _source(where: Filter) -> tuple[str, str, str, list[Any]]:

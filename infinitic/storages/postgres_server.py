@@ -92,7 +92,7 @@ class Server:
         Raises `ConfigurationError`.
         """
         base, _, query = url.partition("?")
-        place = shown(base)
+        place = shown(url).partition("?")[0]
         options = [part.partition("=") for part in query.split("&") if part]
         own = {name: unquote(value) for name, _, value in options if name in ("pool", "pgbouncer")}
         rest = "&".join("".join(part) for part in options if part[0] not in own)
@@ -182,6 +182,7 @@ class Pool:
             min_size=1,
             max_size=server.pool,
             num_workers=2,
+            reconnect_timeout=WAIT,  # then anew: else the longer the server was away, the later anybody looks for it
             open=True,
         )
 

@@ -388,7 +388,7 @@ local function count(keys, args)
   if not other and where.prefix == '' then return {'', redis.call('ZLEXCOUNT', key, '-', up_to(where))} end
   local total = 0
   local function add() total = total + 1 end
-  if scan_ids(p, where, add) then return {'', total} end
+  if from == '' and scan_ids(p, where, add) then return {'', total} end
   return {scan_places(p, from, where, MOST, add), total}
 end
 

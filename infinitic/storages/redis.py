@@ -17,7 +17,7 @@ from msgspec.structs import astuple, replace
 from infinitic.clock import Clock
 from infinitic.errors import StorageError
 from infinitic.records import Append, Filter, StateRecord, Stored, TimerRow, TurnRow, decode_record
-from infinitic.storages import Due, Page, Past, place_of, token_of
+from infinitic.storages import Due, Page, Past, place_of, purge_in_pages, token_of
 from infinitic.storages.redis_rows import (
     bucket_of,
     claim_of,
@@ -168,7 +168,7 @@ class RedisStorage:
         while begins:
             calls = [self._server.function(bucket, function, at, share, *asked) for bucket, at in begins.items()]
             for bucket, (at, *rows) in zip([*begins], self._server.read(calls), strict=True):
-                found += (row for row in zip(*[iter(rows)] * width, strict=True) if row[0] > begin)
+                found += (row for row in zip(*[iter(rows)] * width, strict=True) if row[0] > begins[bucket])
                 begins[bucket] = at
             found = sorted(found)[:limit]
             begins = {bucket: at for bucket, at in begins.items() if at and (len(found) < limit or at < found[-1][0])}
@@ -179,7 +179,7 @@ class RedisStorage:
 
     def append(self, batch: Sequence[Append]) -> list[bool]:
         won: list[bool] = []
-        for some in self._packets(batch):
+        for some in list(self._packets(batch)):  # so that nothing is written where one of them is too large
             won += (answer == 1 for answer in self._server.write(some, sent_again))
         return won
 
@@ -212,10 +212,7 @@ class RedisStorage:
         return [answer == 1 for answer in self._server.write(calls)]
 
     def purge(self, now: int) -> int:
-        total, after = 0, None
-        while page := [one for one in self.ended(Filter(), PURGED_AT_ONCE, after) if one.expires < now]:
-            total, after = total + sum(self.remove(page)), page[-1]
-        return total
+        return purge_in_pages(self, now, PURGED_AT_ONCE)
 
     def compact(self) -> int:
         return 0

@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
 from infinitic.config import shown
 from infinitic.errors import ConfigurationError
+from infinitic.storages.options import PATH, POOL, SWITCH, Options, read_options
 
 WAIT = 10
 """Seconds: for a free connection, for an answer."""
-
-
-def _switch(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
 
 
 def _checks(text: str) -> str:
     return {"required": "required", "none": "none"}[text]
 
 
-OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "cluster": (_switch, "true or false"),
-    "pool": (_positive, "a number from 1 on"),
-    "ssl_ca_certs": (str, "a path"),
-    "ssl_ca_path": (str, "a path"),
-    "ssl_certfile": (str, "a path"),
-    "ssl_keyfile": (str, "a path"),
+OPTIONS: Options = {
+    "cluster": SWITCH,
+    "pool": POOL,
+    "ssl_ca_certs": PATH,
+    "ssl_ca_path": PATH,
+    "ssl_certfile": PATH,
+    "ssl_keyfile": PATH,
     "ssl_cert_reqs": (_checks, "required or none"),
-    "ssl_check_hostname": (_switch, "true or false"),
+    "ssl_check_hostname": SWITCH,
 }
-FORM = "Write redis://user:password@host:6379/0, or rediss://… for TLS."
+FORM = "Write redis://user:password@host:6379/0, or rediss://… for TLS; @ : / ? # in a password as %40 %3A %2F %3F %23."
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 DRIVER = {
     "socket_connect_timeout": 5,
@@ -73,11 +62,11 @@ class Address:
         try:
             parts = urlsplit(url)
             port, db = parts.port or 6379, int(parts.path.removeprefix("/") or 0)
-        except ValueError as error:
-            raise ConfigurationError(f"{place} names no Redis ({error})", FORM) from None
+        except ValueError:  # which quotes what it did not understand, and that may be half a password
+            raise ConfigurationError(f"{place} names no Redis", FORM) from None
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
             raise ConfigurationError(f"{place} names no Redis", FORM)
-        options = _options(place, parts.query)
+        options = read_options(place, parts.query, OPTIONS)
         own = {name: options.pop(name) for name in ["pool", "cluster"] if name in options}
         if own.get("cluster") and db:
             raise ConfigurationError(f"{place}: a cluster has database 0 only", "Leave the number out.")
@@ -91,18 +80,3 @@ class Address:
             tls=parts.scheme == "rediss",
             **own,
         )
-
-
-def _options(place: str, query: str) -> dict[str, Any]:
-    options = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in OPTIONS:
-            near = get_close_matches(name, OPTIONS, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(OPTIONS)}."
-            raise ConfigurationError(f"{place} has no option {name!r}", hint)
-        read, wanted = OPTIONS[name]
-        try:
-            options[name] = read(text)
-        except (ValueError, KeyError):
-            raise ConfigurationError(f"{place}: {name}={text} is not {wanted}", "Mend the URL.") from None
-    return options

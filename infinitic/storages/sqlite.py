@@ -26,7 +26,7 @@ from infinitic.records import (
     encode_record,
 )
 from infinitic.sqlite_file import Connection, SqliteFile
-from infinitic.storages import Due, Page, Past, place_of, token_of
+from infinitic.storages import Due, Page, Past, place_of, purge_in_pages, token_of
 from infinitic.storages.sql import BESIDES, NOTHING, condition
 
 REMOVED_AT_ONCE = 5_000  # rows, after which a transaction that removes ends, lest others wait for it
@@ -225,10 +225,7 @@ class SqliteStorage:
         return gone
 
     def purge(self, now: int) -> int:
-        total, after = 0, None
-        while page := [one for one in self.ended(Filter(), 200, after) if one.expires < now]:
-            total, after = total + sum(self.remove(page)), page[-1]
-        return total
+        return purge_in_pages(self, now)
 
     def compact(self) -> int:
         return self._file.vacuum()

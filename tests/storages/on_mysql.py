@@ -5,13 +5,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
+from attrs import Factory, frozen
+
+from infinitic.clock import Clock, system_clock
 from infinitic.storages import Storage
 from infinitic.storages.mysql import MySqlStorage
-from infinitic.storages.mysql_server import Server
+from infinitic.storages.mysql_server import Connection, Server
 
 NUMBERS = count(1)
-FREE: dict[str, list[MySqlStorage]] = {}
+FREE: dict[tuple[str, bool], list[MySqlStorage]] = {}
+"""Storages that no test uses just now, by server, and whether they go by a test's clock."""
 PLACES: dict[str, list[str]] = {}
 TABLES = ("heads", "turns", "runs", "timers", "inbox", "tags")
 
@@ -36,11 +41,26 @@ def database(url: str) -> Iterator[str]:
         ask(f"{url}/information_schema", f"DROP DATABASE {name}")
 
 
+@frozen
+class ClockedServer(Server):
+    """One that takes for the time what a test's clock says."""
+
+    clocks: list[Clock] = Factory(lambda: [system_clock])
+
+    def connect(self, *, patient: bool = False) -> Connection:
+        connection: Any = super().connect(patient=patient)
+        run = connection.run
+        connection.run = lambda *said: run(f"SET SESSION timestamp = {self.clocks[-1]() / 1e6:.6f}", *said)[1:]
+        return connection
+
+
 @contextmanager
-def empty(url: str) -> Iterator[Storage]:
+def empty(url: str, clock: Clock | None = None) -> Iterator[Storage]:
     """A storage of which all tables are empty, open and with its connections; it goes when all tests are over."""
-    free = FREE.setdefault(url, [])
-    storage = free.pop() if free else made(url)
+    free = FREE.setdefault((url, clock is not None), [])
+    storage = free.pop() if free else made(url, ClockedServer if clock else Server)
+    if clock is not None:
+        storage._pool.server.clocks[:] = [clock]
     try:
         yield storage
     finally:
@@ -68,9 +88,11 @@ def new_place(url):
     return found
 
 
-def made(url):
+def made(url, kind):
     making = database(url)
-    storage = MySqlStorage.open(making.__enter__())
+    there = making.__enter__()
+    MySqlStorage.open(there).close()
+    storage = MySqlStorage(kind.of(there))
     atexit.register(making.__exit__, None, None, None)
     atexit.register(storage.close)
     return storage

@@ -13,7 +13,8 @@ class Relay:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.swallowed = 0
-        self._swallows, self._is_cut = threading.Event(), threading.Event()
+        self._swallows, self._is_cut, self._is_silent = threading.Event(), threading.Event(), threading.Event()
+        self._word, self._forwards = b"", True
         self._lines = []
 
     def __enter__(self):
@@ -29,6 +30,14 @@ class Relay:
     def swallow_next_answer(self):
         """The next that the server says is lost, and the connection with it."""
         self._swallows.set()
+
+    def swallow(self, word, *, forwards):
+        """The connection breaks at the client's next *word*: instead of its answer, or before the server gets it."""
+        self._word, self._forwards = word, forwards
+
+    def silence(self):
+        """From now on nothing that the server says arrives, and nobody is told."""
+        self._is_silent.set()
 
     def cut(self):
         """Connections break, and each new one at once, until `mend`."""
@@ -58,12 +67,25 @@ class Relay:
     def _hand_on(self, client, server):
         with suppress(OSError), client:
             while data := client.recv(1 << 16):
+                if self._word and self._word in data:
+                    self._break(client, server, data)
+                    return
                 server.sendall(data)
             server.shutdown(socket.SHUT_RDWR)
+
+    def _break(self, client, server, data):
+        self._word = b""
+        self.swallowed += 1
+        client.shutdown(socket.SHUT_WR)
+        if self._forwards:
+            server.sendall(data)
+        server.shutdown(socket.SHUT_WR)  # it ends what it was told, then sees the end
 
     def _hand_back(self, server, client):
         with suppress(OSError), server:
             while data := server.recv(1 << 16):
+                if self._is_silent.is_set():
+                    continue
                 if self._swallows.is_set():
                     self._swallows.clear()
                     self.swallowed += 1

@@ -34,6 +34,7 @@ from tests.storages.given import (
     write,
 )
 from tests.storages.on_mysql import ask, database, empty
+from tests.storages.relay import Relay
 
 
 @pytest.fixture(params=["mariadb", "mysql"])
@@ -109,19 +110,18 @@ def test_a_url_may_have_options():
     }
 
 
+FORM = "Write mysql://user:password@host:3306/database; @ : / ? # in a password as %40 %3A %2F %3F %23."
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
         (
             "mysql://ann:secret@db",
-            "mysql://ann:***@db names no database of MySQL or MariaDB."
-            " Write mysql://user:password@host:3306/database, or mariadb://…",
+            f"mysql://ann:***@db names no database of MySQL or MariaDB. {FORM}",
         ),
-        (
-            "mysql://db:port/shop",
-            "mysql://db:port/shop is no URL (Port could not be cast to integer value as 'port')."
-            " Write mysql://user:password@host:3306/database, or mariadb://…",
-        ),
+        ("mysql://db:port/shop", f"mysql://db:port/shop is no URL that can be read. {FORM}"),
+        ("mysql://ann:sec/ret@db/shop", f"mysql://ann:***@db/shop is no URL that can be read. {FORM}"),
         ("mysql://db/shop?ssl_cas=x", "mysql://db/shop has no option 'ssl_cas'. Did you mean ssl_ca?"),
         ("mysql://db/shop?pool=0", "mysql://db/shop: pool=0 is not a number from 1 on. Mend the URL."),
         ("mysql://db/shop?packets=maybe", "mysql://db/shop: packets=maybe is not true or false. Mend the URL."),
@@ -324,68 +324,26 @@ def test_an_append_does_not_notice_that_the_server_dropped_the_connection(storag
     assert storage.append([after(first, 1, token="late"), after(start("b"))]) == [False, True]
 
 
-class Relay:
-    """Between a client and a server. Loses what follows a word of the client's, when it was told which."""
-
-    def __init__(self, url):
-        its = Server.of(url).settings
-        self._server = its["host"], its["port"]
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = url.replace(f":{its['port']}/", f":{self._listening.getsockname()[1]}/") + "?ssl_disabled=true"
-        self.word, self.forwards, self.silent = b"", True, False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def lose(self, word, *, forwards):
-        """Break the connection at the next *word*: before the server gets it, or instead of its answer."""
-        self.word, self.forwards = word, forwards
-
-    def _accept(self):
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                behind = socket.create_connection(self._server)
-                threading.Thread(target=self._up, args=(client, behind), daemon=True).start()
-                threading.Thread(target=self._down, args=(behind, client), daemon=True).start()
-
-    def _up(self, client, behind):
-        with suppress(OSError), client, behind:
-            while data := client.recv(1 << 16):
-                if self.word and self.word in data:
-                    self._cut(client, behind, data)
-                    return
-                behind.sendall(data)
-
-    def _cut(self, client, behind, data):
-        self.word = b""
-        client.shutdown(socket.SHUT_WR)
-        if self.forwards:
-            behind.sendall(data)
-        behind.shutdown(socket.SHUT_WR)  # the server ends what it was told, then sees the end
-
-    def _down(self, behind, client):
-        with suppress(OSError):
-            while data := behind.recv(1 << 16):
-                if not self.silent:
-                    client.sendall(data)
-
-    def close(self):
-        self._listening.close()
-
-
 @pytest.fixture
 def relay(url):
-    with closing(Relay(url)) as between:
+    with Relay(Server.of(url).settings["port"]) as between:
         yield between
 
 
+@pytest.fixture
+def relayed(url, relay):
+    """The URL of the storage by the relay."""
+    return url.replace(f":{Server.of(url).settings['port']}/", f":{relay.port}/") + "?ssl_disabled=true"
+
+
 @pytest.mark.parametrize("forwards", [True, False])
-def test_a_lost_answer_to_a_commit_is_no_lost_race(relay, forwards):
+def test_a_lost_answer_to_a_commit_is_no_lost_race(relay, relayed, forwards):
     first = start()
-    with opened(relay.url) as storage:
+    with opened(relayed) as storage:
         for append in (first, after(first, 1), after(start(count=2), inbox=1, inbox_added=(item("k"),))):
-            relay.lose(b"COMMIT", forwards=forwards)
+            relay.swallow(b"COMMIT", forwards=forwards)
             assert storage.append([append]) == [True]
-            assert relay.word == b""
+        assert relay.swallowed == 3
 
         assert loaded(storage) == kept(
             first, version=Version("r1", 2, 1), mark=Mark("r1", 2), turns=turns(2), inbox=(item("k"),)
@@ -393,20 +351,20 @@ def test_a_lost_answer_to_a_commit_is_no_lost_race(relay, forwards):
 
 
 @pytest.mark.parametrize("forwards", [True, False])
-def test_after_a_lost_answer_a_lost_race_is_still_one(relay, forwards):
-    with opened(relay.url) as storage:
+def test_after_a_lost_answer_a_lost_race_is_still_one(relay, relayed, forwards):
+    with opened(relayed) as storage:
         write(storage, start("a", count=2), start("b"))
         late = after(start("a", version=Version("r1", 1)), 1, token="late")
-        relay.lose(b"COMMIT", forwards=forwards)
+        relay.swallow(b"COMMIT", forwards=forwards)
 
         batch = [late, after(start("b"), token="other"), start("c")]
         assert storage.append(batch) == [False, True, True]
 
 
-def test_a_server_that_says_nothing_any_more_is_a_storage_error(relay):
-    with opened(f"{relay.url}&read_timeout=1&connect_timeout=1") as storage:
+def test_a_server_that_says_nothing_any_more_is_a_storage_error(relay, relayed):
+    with opened(f"{relayed}&read_timeout=1&connect_timeout=1") as storage:
         write(storage, start())
-        relay.silent = True
+        relay.silence()
 
         with pytest.raises(StorageError):
             storage.load("trip-1")
@@ -556,6 +514,19 @@ def test_a_change_that_was_cut_short_is_ended_by_the_next_one(host):
         whole.bring_up()
 
         assert whole.found() == 2
+
+
+def test_what_died_while_it_made_the_first_table_is_gone_on_with(host):
+    with database(host) as url:
+        with pytest.raises(StorageError, match="no_such_column"):
+            MySqlSchema(Server.of(url), steps=("CREATE TABLE heads (id INT);\nSELECT no_such_column;\n",)).bring_up()
+        # As when it died before it could count the statement that was carried out.
+        ask(url, "UPDATE infinitic_meta SET done = 0")
+        whole = MySqlSchema(Server.of(url), steps=("CREATE TABLE heads (id INT);\n",))
+
+        whole.bring_up()
+
+        assert whole.found() == 1
 
 
 def test_a_database_is_one_namespace(host):

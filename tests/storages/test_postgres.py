@@ -3,8 +3,7 @@
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -32,6 +31,7 @@ from tests.storages.given import (
     turns,
     write,
 )
+from tests.storages.relay import Relay
 
 URL = "postgresql://ann:secret@db.example:5432/shop"
 
@@ -279,49 +279,10 @@ def test_a_server_that_takes_no_writes_is_a_storage_error_with_a_hint(url):
         storage.append([start()])
 
 
-class Relay:
-    """Between a client and a server; loses the next answer when told to, and the line with it, or only the answer."""
-
-    def __init__(self, host, port):
-        self._server = host, port
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        self.loses, self.silent = threading.Event(), threading.Event()
-        self._lines = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        with suppress(OSError), self._listening:
-            while True:
-                client, _ = self._listening.accept()
-                behind = socket.create_connection(self._server)
-                self._lines += [client, behind]
-                threading.Thread(target=self._pump, args=(client, behind, False), daemon=True).start()
-                threading.Thread(target=self._pump, args=(behind, client, True), daemon=True).start()
-
-    def _pump(self, source, target, is_answer):
-        with suppress(OSError), source, target:
-            while data := source.recv(1 << 16):
-                if is_answer and self.silent.is_set():
-                    continue
-                if is_answer and self.loses.is_set():
-                    self.loses.clear()
-                    target.shutdown(socket.SHUT_RDWR)
-                    return
-                target.sendall(data)
-
-    def close(self):
-        for line in (self._listening, *self._lines):
-            with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
 def relay(url):
-    its = Server.of(url).libpq
-    between = Relay(its["host"], int(its["port"]))
-    yield between
-    between.close()
+    with Relay(Server.of(url).libpq["port"]) as between:
+        yield between
 
 
 @pytest.fixture
@@ -335,9 +296,9 @@ def relayed(url, relay):
 def test_a_lost_answer_to_an_append_that_was_written_is_no_lost_race(relay, relayed):
     first = start()
     for append in (first, after(first, 1), after(start(count=2), inbox=1, inbox_added=(item("k"),))):
-        relay.loses.set()
+        relay.swallow_next_answer()
         assert relayed.append([append]) == [True]
-        assert not relay.loses.is_set()
+    assert relay.swallowed == 3
 
     assert loaded(relayed) == kept(
         first, version=Version("r1", 2, 1), mark=Mark("r1", 2), turns=turns(2), inbox=(item("k"),)
@@ -348,14 +309,14 @@ def test_after_a_lost_answer_a_lost_race_is_still_one(relay, relayed):
     write(relayed, start("a", count=2), start("b"))
     late = after(start("a", version=Version("r1", 1)), 1, token="late")
     same = after(start("b"), token="other")
-    relay.loses.set()
+    relay.swallow_next_answer()
 
     assert relayed.append([late, same, start("c"), start("b", token="other")]) == [False, True, True, False]
 
 
 def test_a_lost_answer_to_a_read_is_asked_for_again(relay, relayed):
     write(relayed, start())
-    relay.loses.set()
+    relay.swallow_next_answer()
 
     assert loaded(relayed) == kept(start())
 
@@ -364,11 +325,25 @@ def test_a_server_that_says_nothing_any_more_is_a_storage_error(relay, relayed, 
     monkeypatch.setattr(postgres_server, "LIMIT", 0.2)
     monkeypatch.setattr(postgres_server, "WAIT", 0.2)
     write(relayed, start())
-    relay.silent.set()
+    relay.silence()
 
     with pytest.raises(StorageError, match=r"gave no connection within 0\.2 s"):
         relayed.load("trip-1")
-    relay.close()
+    relay.cut()
+
+
+def test_a_server_is_found_again_at_once_however_long_it_was_away(url, relay, monkeypatch):
+    monkeypatch.setattr(postgres_server, "WAIT", 0.5)
+    port = Server.of(url).libpq["port"]
+    with opened(url.replace(f":{port}/", f":{relay.port}/")) as storage:
+        write(storage, start())
+        relay.cut()
+        for _ in range(4):
+            with pytest.raises(StorageError):
+                storage.load("trip-1")
+        relay.mend()
+
+        assert loaded(storage) == kept(start())
 
 
 # ------------------------------------------------------------------------------------------- writing

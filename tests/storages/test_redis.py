@@ -8,6 +8,7 @@ from redis import Redis
 
 from infinitic.errors import ConfigurationError, StorageError
 from infinitic.records import Filter, Mark, TurnRow, Version
+from infinitic.storages import redis
 from infinitic.storages.redis import RedisStorage
 from infinitic.storages.redis_address import Address
 from infinitic.storages.redis_rows import bucket_of
@@ -73,6 +74,9 @@ def test_a_url_says_all_that_the_driver_needs():
     assert {name: address.settings[name] for name in wanted} == wanted
 
 
+FORM = "Write redis://user:password@host:6379/0, or rediss://… for TLS; @ : / ? # in a password as %40 %3A %2F %3F %23."
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -81,15 +85,9 @@ def test_a_url_says_all_that_the_driver_needs():
         ("redis://h?cluster=maybe", "redis://h: cluster=maybe is not true or false. Mend the URL."),
         ("redis://h/2?cluster=true", "redis://h/2: a cluster has database 0 only. Leave the number out."),
         ("redis://h?ssl_keyfile=k", "redis://h has ssl_keyfile and no TLS. Write rediss://… for TLS."),
-        (
-            "redis:///0",
-            "redis:///0 names no Redis. Write redis://user:password@host:6379/0, or rediss://… for TLS.",
-        ),
-        (
-            "redis://h/trips",
-            "redis://h/trips names no Redis (invalid literal for int() with base 10: 'trips'). "
-            "Write redis://user:password@host:6379/0, or rediss://… for TLS.",
-        ),
+        ("redis:///0", f"redis:///0 names no Redis. {FORM}"),
+        ("redis://h/trips", f"redis://h/trips names no Redis. {FORM}"),
+        ("redis://u:sec/ret@h/0", f"redis://u:***@h/0 names no Redis. {FORM}"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused(url, said):
@@ -203,13 +201,14 @@ def test_a_closed_storage_says_so(url):
     on_redis.delete(url, "closed")
 
 
-def test_a_value_that_the_server_does_not_take_is_told_and_costs_nothing(own, admin):
+def test_a_value_that_the_server_does_not_take_is_told_and_costs_nothing(own, admin, monkeypatch):
+    monkeypatch.setattr(redis, "PACKET", 1)
     admin.config_set("proto-max-bulk-len", 1 << 20)
     try:
         with opened(own.url) as storage:
             large = start("big", turns=(TurnRow("r1", 0, b"x" * ((1 << 20) + 1)),))
-            said = refusal(StorageError, lambda: storage.append([start("small"), large]))
-            assert storage.load("big") is None
+            said = refusal(StorageError, lambda: storage.append([start("small"), start("little"), large]))
+            assert storage.records(["small", "little", "big"]) == [None, None, None]
             write(storage, start("other"))
     finally:
         admin.config_set("proto-max-bulk-len", 512 << 20)
