@@ -13,6 +13,9 @@ from typing import Literal, TypeAlias
 
 from attrs import frozen
 
+BESIDE = 1024
+"""Bytes that the client puts beside a message of Pulsar's, at most: its key, the producer's name."""
+
 Level: TypeAlias = Literal["good", "warning", "bad"]
 Settings: TypeAlias = Mapping[str, str]
 
@@ -56,8 +59,8 @@ def _pulsar(settings: Settings) -> Iterator[Finding]:
         advice = "Give pulsar.admin_url; else an operator makes all topics: see `infinitic topics`."
         yield Finding("warning", f"the admin API is out of reach: {settings['admin']}", advice)
         return
-    # before it, a Key_Shared subscription could come to a standstill when consumers came and went
-    yield _old("Pulsar", settings["version"], (4, 0, 7))
+    # before these, a Key_Shared subscription could come to a standstill when consumers came and went
+    yield _old("Pulsar", settings["version"], (4, 1, 1) if version_of(settings["version"]) == (4, 1, 0) else (4, 0, 7))
     if "configuration" in settings:
         yield Finding("warning", f"its settings may not be read: {settings['configuration']}", "See broker.conf.")
     delay = settings.get("managedLedgerNewEntriesCheckDelayInMillis", "0")
@@ -70,22 +73,41 @@ def _pulsar(settings: Settings) -> Iterator[Finding]:
     )
     mode = settings.get("brokerDeleteInactiveTopicsMode", "")
     yield _if(
-        mode != "delete_when_subscriptions_caught_up",
+        mode != "delete_when_subscriptions_caught_up" or settings.get("brokerDeleteInactiveTopicsEnabled") == "false",
         "no topic goes while it has a subscription",
         "bad",
         f"brokerDeleteInactiveTopicsMode {mode}: a topic goes while nobody is connected",
         "Set delete_when_no_subscriptions.",
     )
-    for name, what in (
-        ("message_ttl_in_seconds", "messages that wait longer are thrown away"),
-        ("subscription_expiration_time_minutes", "a subscription that nobody uses for so long goes, with its messages"),
+    largest, most = (int(settings.get(name) or 0) for name in ("pulsar.largest_message", "maxMessageSize"))
+    if most:
+        yield _if(
+            largest + BESIDE <= most,
+            f"maxMessageSize {most}",
+            "bad",
+            f"maxMessageSize {most}: a message of pulsar.largest_message, {largest} bytes, would hold up all others",
+            f"Set pulsar.largest_message to {most - BESIDE}.",
+        )
+    yield from _pulsar_keeps(settings)
+
+
+def _pulsar_keeps(settings: Settings) -> Iterator[Finding]:
+    """Whether messages stay: a namespace goes by the broker's defaults where it says nothing itself."""
+    expires = "a subscription that nobody uses for so long goes, with its messages"
+    for name, default, what in (
+        ("message_ttl_in_seconds", "ttlDurationDefaultInSeconds", "messages that wait longer are thrown away"),
+        ("subscription_expiration_time_minutes", "subscriptionExpirationTimeMinutes", expires),
     ):
-        value = settings.get(name, "0")
+        own = settings.get(name, "None")
+        value = settings.get(default, "0") if own == "None" else own
         kept = value in ("0", "-1", "None")
         yield _if(kept, f"{name} 0", "bad", f"{name} {value}: {what}", "Set it to 0 for this namespace.")
-    evicts = "consumer_backlog_eviction" in settings.get("backlog_quota_map", "")
+    own = settings.get("backlog_quota_map", "{}")
+    limits = (f"backlogQuotaDefaultLimit{unit}" for unit in ("Bytes", "GB", "Second"))
+    limited = any(float(settings.get(limit) or -1) > 0 for limit in limits)
+    policy = own if own != "{}" else settings.get("backlogQuotaDefaultRetentionPolicy", "") if limited else ""
     yield _if(
-        not evicts,
+        "consumer_backlog_eviction" not in policy,
         "a full backlog throws nothing away",
         "bad",
         "the backlog quota is consumer_backlog_eviction: a full backlog throws messages away",

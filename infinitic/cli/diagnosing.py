@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,21 @@ import msgspec
 from rich.text import Text
 
 from infinitic.advice import Finding, Level, advise
-from infinitic.backends.urls import open_backend, open_storage, open_transport, storage_kind
+from infinitic.backends.urls import (
+    open_backend,
+    open_schema,
+    open_storage,
+    open_transport,
+    sqlite_path,
+    storage_kind,
+)
 from infinitic.cli import exits
 from infinitic.cli.console import output, put, put_json
 from infinitic.cli.modules import load
 from infinitic.cli.preparing import topics_of
-from infinitic.cli.settings import Settings, as_json, everywhere, refuse_absent
+from infinitic.cli.settings import Settings, as_json, everywhere
 from infinitic.cli.words import counted
-from infinitic.config import PULSAR, Config, scheme_of, shown
+from infinitic.config import EMBEDDED, PULSAR, Config, scheme_of, shown
 from infinitic.errors import OperatorError
 from infinitic.storages import Storage
 from infinitic.transports import Transport
@@ -68,7 +76,7 @@ def _looks(config: Config, found: Any) -> Iterator[tuple[str, Iterable[Finding]]
     elif storage != config.transport:
         yield transport, [Finding("good", "in memory: gone with its process")]
     if storage is None:
-        yield "no storage", [Finding("warning", "none is configured: services and clients only", "")]
+        yield "no storage", [Finding("warning", "none is configured: services and clients only")]
     else:
         yield shown(storage), _guarded(_of_storage(config))
 
@@ -81,6 +89,10 @@ def _guarded(findings: Iterator[Finding]) -> Iterator[Finding]:
 
 
 def _of_storage(config: Config) -> Iterator[Finding]:
+    if _is_fresh(config):
+        advice = "The first worker or client makes what it needs; look again then."
+        yield Finding("warning", "holds no workflows yet", advice)
+        return
     with _opened(config) as storage:
         began = time.time_ns() // 1000
         there = storage.now()
@@ -91,10 +103,20 @@ def _of_storage(config: Config) -> Iterator[Finding]:
         yield from _rights(storage)
 
 
+def _is_fresh(config: Config) -> bool:
+    """Whether nobody has used the storage yet. Raises `OperatorError` when that cannot be seen."""
+    scheme = scheme_of(str(config.storage))
+    if scheme == "sqlite":
+        return not os.path.exists(sqlite_path(str(config.storage)))
+    if scheme in EMBEDDED:
+        return False
+    with open_schema(config) as schema:
+        return schema.found() == 0
+
+
 @contextmanager
 def _opened(config: Config) -> Iterator[Storage]:
     """The storage alone; a file with all that is in it."""
-    refuse_absent(config)
     embedded = config.storage == config.transport
     opened: Any = open_backend(config, "reader") if embedded else open_storage(config, "reader")
     try:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+from urllib.request import urlopen
 
 import urllib3
 
@@ -42,27 +43,36 @@ class Admin:
         }
         if settings.admin_url.startswith("https:"):
             options |= _tls(settings)
-        proxy = settings.admin_proxy
-        self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        if settings.admin_proxy:
+            proxy = urllib3.util.parse_url(settings.admin_proxy)
+            options |= {"proxy_headers": urllib3.make_headers(proxy_basic_auth=proxy.auth and unquote(proxy.auth))}
+            self._pool: urllib3.PoolManager = urllib3.ProxyManager(proxy._replace(auth=None).url, **options)
+        else:
+            self._pool = urllib3.PoolManager(**options)
         self._token = ""
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """The status, and what was answered: decoded JSON, or a text."""
-        headers = {"Content-Type": "application/json", **self._who()}
-        url = f"{self._settings.admin_url.rstrip('/')}/admin/v2{path}"
-        data = None if body is None else json.dumps(body)
-        try:
-            answer = self._pool.request(method, url, body=data, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
-            problem = getattr(error, "reason", None) or error
-            raise NoAdmin(f"The admin API {self._settings.admin_url} does not answer: {problem}") from None
-        if answer.status in DENIED:
+        answer = self._ask(method, path, body)
+        if answer.status == 401 and self._token:  # it has expired
             self._token = ""
+            answer = self._ask(method, path, body)
+        if answer.status in DENIED:
             raise NoAdmin(f"The admin API {self._settings.admin_url} refuses {method} {path} ({answer.status})")
         try:
             return answer.status, json.loads(answer.data)
         except ValueError:
             return answer.status, answer.data.decode("utf-8", "replace")
+
+    def _ask(self, method: str, path: str, body: Any) -> urllib3.BaseHTTPResponse:
+        headers = {"Content-Type": "application/json", **self._who()}
+        url = f"{self._settings.admin_url.rstrip('/')}/admin/v2{path}"
+        data = None if body is None else json.dumps(body)
+        try:
+            return self._pool.request(method, url, body=data, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            problem = getattr(error, "reason", None) or error
+            raise NoAdmin(f"The admin API {self._settings.admin_url} does not answer: {problem}") from None
 
     def _who(self) -> dict[str, str]:
         settings = self._settings
@@ -74,17 +84,18 @@ class Admin:
     def _granted(self) -> str:
         """A token by OAuth2's client credentials, kept until it is refused (RFC 6749, 4.4)."""
         if not self._token:
-            key = json.loads(Path(self._settings.oauth2_key_file.removeprefix("file://")).read_text(encoding="utf-8"))
             asked = {"grant_type": "client_credentials"}
-            asked |= {name: key[name] for name in ("client_id", "client_secret")}
             asked |= {k: v for k, v in self._settings.oauth2().items() if k in ("audience", "scope")}
             issuer = self._settings.oauth2_issuer.rstrip("/")
             try:
+                key = json.loads(_content(self._settings.oauth2_key_file))
+                asked |= {name: key[name] for name in ("client_id", "client_secret")}
                 known = self._pool.request("GET", f"{issuer}/.well-known/openid-configuration").json()
                 answer = self._pool.request("POST", known["token_endpoint"], fields=asked, encode_multipart=False)
                 self._token = str(answer.json()["access_token"])
-            except (urllib3.exceptions.HTTPError, ValueError, KeyError) as error:
-                raise NoAdmin(f"{issuer} granted no token for the admin API: {error}") from None
+            except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError) as error:
+                told = f"it lacks {error}" if isinstance(error, KeyError) else error
+                raise NoAdmin(f"{issuer} granted no token for the admin API: {told}") from None
         return self._token
 
     # --- topics ---
@@ -132,6 +143,14 @@ class Admin:
 
     def _path(self, topic: str) -> str:
         return f"{self._settings.tenant}/{self._settings.namespace}/{quote(topic, safe='')}"
+
+
+def _content(file: str) -> str:
+    """What stands in a file that is given by path or as file://, or in a URL data:… itself."""
+    if file.startswith("data:"):
+        with urlopen(file) as content:
+            return str(content.read(), "utf-8")
+    return Path(file.removeprefix("file://")).read_text(encoding="utf-8")
 
 
 def _tls(settings: PulsarSettings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ class PulsarSettings:
     tenant: str
     namespace: str
     admin_url: str
-    admin_proxy: str = ""
+    admin_proxy: str = field(default="", repr=shown)
     partitions: int = 4
     subscription: str = "infinitic"
     token: str = field(default="", repr=False)
@@ -31,7 +32,7 @@ class PulsarSettings:
     user: str = ""
     password: str = field(default="", repr=False)
     oauth2_issuer: str = ""
-    oauth2_key_file: str = ""
+    oauth2_key_file: str = field(default="", repr=False)  # may be the credentials themselves, as data:
     oauth2_audience: str = ""
     oauth2_scope: str = ""
     tls_certificate: str = ""
@@ -93,6 +94,9 @@ def read_settings(url: str, table: Mapping[str, Any], namespace: str) -> PulsarS
         raise ConfigurationError(
             f"{shown(url)} names no Pulsar namespace", "Write pulsar://host:6650/tenant/namespace."
         )
+    if "@" in parts.netloc:
+        hint = "Give pulsar.token, or pulsar.user and pulsar.password."
+        raise ConfigurationError(f"The URL of {parts.hostname} says who this is, which Pulsar's do not", hint)
     given = {**table, **url_settings(url, "pulsar")}
     given.setdefault("admin_url", _admin_url(parts.scheme, parts.netloc))
     settings = PulsarSettings(f"{parts.scheme}://{parts.netloc}", tenant, name, **given)
@@ -101,7 +105,7 @@ def read_settings(url: str, table: Mapping[str, Any], namespace: str) -> PulsarS
 
 
 def _admin_url(scheme: str, hosts: str) -> str:
-    host = hosts.partition(",")[0].rpartition("@")[2].rsplit(":", 1)[0]
+    host = re.sub(r":\d*$", "", hosts.partition(",")[0])
     return f"https://{host}:8443" if scheme == "pulsar+ssl" else f"http://{host}:8080"
 
 
@@ -122,6 +126,8 @@ def _check(settings: PulsarSettings) -> None:
         path = getattr(settings, name)
         if path and not path.startswith("data:") and not os.path.isfile(path.removeprefix("file://")):
             raise ConfigurationError(f"pulsar.{name} = {path!r} is no file that is there")
+    if "@" in settings.admin_url:
+        raise ConfigurationError("pulsar.admin_url says who this is", "Give pulsar.token, or user and password.")
 
 
 def check_reachable(settings: PulsarSettings) -> None:

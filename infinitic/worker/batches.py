@@ -54,8 +54,7 @@ class Conductor:
         self.backend = backend
         self.registry = registry
         self.clock = clock
-        self.retention = retention
-        self.tasks = tasks
+        self.retention, self.tasks = retention, tasks
         self.tokens = map("{}.{}".format, repeat(new_id()), count())  # each of one commit's appends
         self.cache = Cache(cache_instances, cache_bytes)
         self.timers = Timers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import pickle
 import signal
@@ -48,6 +49,8 @@ TICK = 0.5
 PR_SET_PDEATHSIG = 1
 ORPHANED = 1
 
+log = logging.getLogger("infinitic.worker")
+
 
 class Link:
     """A child's ends of the pipes, and its notes. *place* is the argument that the supervisor added."""
@@ -84,6 +87,15 @@ class Link:
             self._told = told
 
     def _hear(self) -> None:
+        try:
+            self._hear_all()
+        except Exception:  # one that is deaf would never be replaced
+            log.exception("what the supervisor asked for could not be done")
+        if not self._drained:
+            os._exit(ORPHANED)
+        self.ended.set()
+
+    def _hear_all(self) -> None:
         frames = Frames(DOWN)
         while data := os.read(self._down, READ):
             said = [*frames.of(data)]
@@ -91,9 +103,6 @@ class Link:
                 self._told(said)
             if any(isinstance(one, Drain) for one in said):
                 self.asked.set()
-        if not self._drained:
-            os._exit(ORPHANED)
-        self.ended.set()
 
 
 class Served:

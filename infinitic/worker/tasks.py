@@ -81,7 +81,8 @@ class TaskStep:
         """The attempt that *delivery* asks for; or its answer at once, where there is nothing to run."""
         try:
             request = msgspec.json.decode(delivery.message.payload, type=TaskRequest)
-        except msgspec.DecodeError as error:
+            _check(request.options)
+        except Exception as error:  # whatever is wrong with it: bytes that are no UTF-8 are no DecodeError
             return self._refused(delivery, DecodeError(f"the task's message cannot be read: {error}"))
         handler = self._registry.handlers.get((request.service, request.name))
         if delivery.deaths >= DEATHS:
@@ -169,6 +170,15 @@ class TaskStep:
             headers=asked.headers,
         )
         return Outgoing(workflow_topic(asked.workflow), asked.workflow_id, message)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """See that what a call chose can be used. Raises what is wrong with it."""
+    timeout, retry = options.get("timeout"), options.get("retry")
+    if timeout is not None and not isinstance(timeout, int | float):
+        raise ValueError(f"Expected a number as timeout, got {timeout!r}")
+    if retry is not None:
+        retry_of(retry, ValueError())
 
 
 def retry_of(fields: dict[str, Any], error: BaseException) -> Retry:

@@ -6,6 +6,7 @@ import pytest
 
 from infinitic.advice import Finding, advise, version_of
 from infinitic.client import Client
+from infinitic.config import LARGEST
 from tests.servers.found import server
 from tests.storages import on_redis
 from tests.transports import on_pulsar
@@ -17,6 +18,8 @@ GOOD_PULSAR = {
     "message_ttl_in_seconds": "None",
     "subscription_expiration_time_minutes": "None",
     "backlog_quota_map": "{}",
+    "maxMessageSize": "5242880",
+    "pulsar.largest_message": str(LARGEST),
 }
 GOOD_REDIS = {"version": "7.0.15", "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 GOOD_MYSQL = {
@@ -44,6 +47,10 @@ def test_a_server_that_is_set_well_is_good(kind):
         ("pulsar", "message_ttl_in_seconds", "60", "bad", "thrown away"),
         ("pulsar", "subscription_expiration_time_minutes", "5", "bad", "with its messages"),
         ("pulsar", "backlog_quota_map", "{'x': 'consumer_backlog_eviction'}", "bad", "throws messages away"),
+        ("pulsar", "ttlDurationDefaultInSeconds", "60", "bad", "thrown away"),
+        ("pulsar", "subscriptionExpirationTimeMinutes", "5", "bad", "with its messages"),
+        ("pulsar", "version", "4.1.0", "bad", "older than 4.1.1"),
+        ("pulsar", "maxMessageSize", "1048576", "bad", "would hold up all others"),
         ("pulsar", "admin", "it does not answer", "warning", "out of reach"),
         ("pulsar", "configuration", "it refuses", "warning", "may not be read"),
         ("redis", "version", "6.2.1", "bad", "older than 7"),
@@ -65,6 +72,29 @@ def test_what_is_not_set_well_is_told_with_what_to_do(kind, name, value, level, 
 
     assert (found.level, bool(found.advice)) == (level, True)
     assert word in found.what
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        ({"backlogQuotaDefaultLimitBytes": "-1", "backlogQuotaDefaultLimitGB": "-1.0"}, "good"),
+        ({"backlogQuotaDefaultLimitBytes": "1000"}, "bad"),
+        ({"backlogQuotaDefaultLimitBytes": "1000", "backlog_quota_map": "{'x': 'producer_exception'}"}, "good"),
+    ],
+)
+def test_a_broker_that_throws_away_what_is_too_much_is_bad_where_that_has_a_limit(settings, level):
+    evicts = {"backlogQuotaDefaultRetentionPolicy": "consumer_backlog_eviction"}
+
+    assert advise("pulsar", {**GOOD_PULSAR, **evicts, **settings})[-1].level == level
+
+
+def test_topics_that_are_not_removed_at_all_stay():
+    off = {
+        "brokerDeleteInactiveTopicsMode": "delete_when_subscriptions_caught_up",
+        "brokerDeleteInactiveTopicsEnabled": "false",
+    }
+
+    assert {one.level for one in advise("pulsar", GOOD_PULSAR | off)} == {"good"}
 
 
 def test_a_version_is_its_numbers():
@@ -121,9 +151,16 @@ def test_the_embedded_database_is_looked_at_too(bare, url):
     assert "SQLite 3" in told.out
 
 
-def test_looking_makes_no_database(bare, folder):
-    told = bare("doctor", "--url", "sqlite:///none.db")
+def test_looking_makes_no_database_and_that_there_is_none_yet_is_not_bad(bare, folder):
+    told = bare("doctor", "--url", "sqlite:///none.db", "--json")
 
-    assert told.code == 3
-    assert "There is no database" in told.out
+    assert (told.code, [one["what"] for one in told.data["sqlite:///none.db"]]) == (0, ["holds no workflows yet"])
     assert not (folder / "none.db").exists()
+
+
+def test_a_server_that_nobody_has_used_yet_is_not_bad(bare, monkeypatch):
+    namespace = f"test-{uuid.uuid4().hex}"
+    monkeypatch.setenv("INFINITIC_NAMESPACE", namespace)
+    for _ in range(2):  # looking makes nothing
+        told = bare("doctor", "--transport", "memory://x", "--storage", server("redis"), "--json")
+        assert (told.code, [one["level"] for one in told.data[server("redis")]]) == (0, ["warning"])

@@ -112,7 +112,8 @@ MUTANTS = (
         BATCHES,
         (
             "            if self.done or self.apart:\n"
-            "                self._commit()  # what hung, before more of the same instance is loaded; what none can spoil\n"
+            "                self._commit()  # what hung, before more of the same instance is loaded; "
+            "what none can spoil\n"
         ),
         "",
         (f"{COMMIT_RULES_TESTS}::test_no_instance_is_written_twice_in_one_batch",),

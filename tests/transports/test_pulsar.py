@@ -241,6 +241,12 @@ REFUSED = [
     (HOTELS, encode_message(TASK), "a task needs the workflow that asks for it"),
     (HOTELS, encode_message(Message("task", "t", "trips")), "a message of kind 'task' needs a workflow id"),
     (TRIPS, encode_message(Message("event", "e", "trips")), "a message of kind 'event' needs a workflow id"),
+    (TRIPS, encode_message(Message("event", "e", "a b", "k")), "'a b' is no name of a workflow"),
+    (
+        HOTELS,
+        encode_message(Message("task", "t", "x-partition-1", "k")),
+        "'x-partition-1' is no name of a workflow",
+    ),
     (TRIPS, encode_message(Message("event", "e" * 1_001, "trips", "k")), "its id has more than 1000 bytes"),
     (TRIPS, encode_message(Message("event", "e", "trips", "é" * 128)), "its workflow_id has more than 255 bytes"),
 ]
@@ -282,6 +288,24 @@ def test_a_message_that_is_too_large_goes_to_the_dead_without_its_payload_and_st
     assert [one.message for one in dead.take(1)] == [
         Message("event", "large", "trips", "k", "r", headers={"reason": reason, "topic": TRIPS})
     ]
+
+
+def test_the_largest_message_that_is_not_too_large_arrives(connect):
+    transport, key = connect(producer_name="p" * 200), "k" * 255
+    empty = message("m", workflow_id=key, payload=msgspec.Raw(b'""'))
+    left = transport.settings.largest_message - len(encode_message(empty))
+    largest = msgspec.structs.replace(empty, payload=msgspec.Raw(b'"%b"' % (b"x" * left)))
+    transport.publish([Outgoing(TRIPS, key, largest)])
+
+    assert len(encode_message(largest)) == transport.settings.largest_message
+    assert Subscriber(transport, TRIPS).ids(1) == ["m"]
+
+
+def test_more_than_may_be_under_way_at_once_arrives_in_order(connect):
+    transport = connect(pending=5)
+    transport.publish(sent(TRIPS, "k", *numbered("m", 23)))
+
+    assert Subscriber(transport, TRIPS).ids(23) == numbered("m", 23)
 
 
 # --- copies ---
@@ -436,6 +460,13 @@ def test_what_is_compressed_or_batched_arrives_in_order(connect, transport, comp
     assert sorted(filter(None, shares)) == [[f"{key}/{number}" for number in range(20)] for key in keys]
 
 
+def test_processes_of_one_producer_name_send_beside_each_other(connect):
+    for number in range(2):
+        connect(producer_name="shop").publish(sent(TRIPS, "k", f"m{number}"))
+
+    assert Subscriber(connect(), TRIPS).ids(2) == ["m0", "m1"]
+
+
 PLACE = "pulsar://host:6650/public/default"
 
 
@@ -469,8 +500,22 @@ def test_the_url_goes_before_the_table_and_the_admin_url_is_guessed():
     safe = read_settings("pulsar+ssl://a:6651,b:6651", {}, "other")
 
     assert (said.partitions, said.subscription, said.namespace) == (7, "mine", "default")
-    assert (said.admin_url, safe.admin_url) == ("http://host:8080", "https://a:8443")
+    bare = read_settings("pulsar://[::1]", {}, "other")
+    assert (said.admin_url, safe.admin_url, bare.admin_url) == (
+        "http://host:8080",
+        "https://a:8443",
+        "http://[::1]:8080",
+    )
     assert (safe.tenant, safe.namespace) == ("public", "other")
+
+
+def test_a_url_that_says_who_this_is_is_refused_without_saying_it():
+    for given in ("hush@host", "ann:hush@host"):
+        with pytest.raises(ConfigurationError, match=r"Give pulsar\.token") as refused:
+            read_settings(f"pulsar://{given}/a/b", {}, "other")
+        assert "hush" not in str(refused.value)
+    with pytest.raises(ConfigurationError, match=r"Give pulsar\.token"):
+        read_settings(PLACE, {"admin_url": "http://ann:hush@host"}, "other")
 
 
 @pytest.mark.parametrize("option", ["token", "password"])

@@ -177,8 +177,20 @@ def test_a_task_that_is_not_there_is_answered_with_those_that_are():
     assert "has no task 'third' (it has: halve)" in event_of(made).error.message
 
 
-def test_a_message_that_cannot_be_read_is_answered_too():
-    broken = Message("task", "t1", "trip", "w", "r", "m0.0", 1, headers={"h": "1"}, payload=Raw(b'{"service":1}'))
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"service":1}',
+        b'{"service":"\xff","name":"halve"}',
+        b'{"service":"halve","name":"halve","arguments":{"number":5},"options":{"timeout":"soon"}}',
+        b'{"service":"halve","name":"halve","arguments":{"number":5},"options":{"retry":7}}',
+        b'{"service":"halve","name":"halve","arguments":{"number":5},"options":{"retry":{"factor":"x"}}}',
+        b'{"service":"halve","name":"halve","arguments":{"number":5},"options":{"retry":{"retry_on":7}}}',
+    ],
+    ids=["type", "bytes", "timeout", "retry", "factor", "errors"],
+)
+def test_a_message_that_cannot_be_read_is_answered_too(payload):
+    broken = Message("task", "t1", "trip", "w", "r", "m0.0", 1, headers={"h": "1"}, payload=Raw(payload))
     made = STEP.attempt(Delivery(service_topic("halve"), broken, 1))
     assert isinstance(made, Outgoing)
 

@@ -90,16 +90,14 @@ class PulsarTransport:
     def subscribe(self, topics: Sequence[str], ready: Callable[[], None]) -> PulsarConsumer:
         self._check_open()
         self._topics.ensure(topics)
-        groups: list[Group] = []
-        consumer = PulsarConsumer(groups, self._left)
+        consumer = PulsarConsumer(self._left)
         try:
             for names, options in _kinds(topics, self.settings):
-                groups.append(self._group(names, options, ready))
+                consumer.groups.append(self._group(names, options, ready))
         except BaseException:
             consumer.close()
             raise
-        consumer.groups = groups
-        for group in groups:
+        for group in consumer.groups:
             group.start()
         with self._lock:
             self._consumers[consumer] = None
@@ -134,9 +132,12 @@ class PulsarTransport:
         return [self._topics.traffic(topic) for topic in topics]
 
     def server_settings(self) -> dict[str, str]:
-        """What the broker and the namespace are set to, by the names that Pulsar gives, and its "version"."""
+        """What the broker and the namespace are set to, by the names that Pulsar gives, and its "version".
+
+        Beside these "pulsar.largest_message", which is ours.
+        """
         self._check_open()
-        return self._topics.broker()
+        return self._topics.broker() | {"pulsar.largest_message": str(self.settings.largest_message)}
 
     def on_the_way(self, key: str) -> list[OnTheWay] | None:
         """None: a broker tells how many messages it has, not whose."""
@@ -166,9 +167,9 @@ class PulsarTransport:
         self._closed = True
         OPEN.discard(self)
         self._hints.close()
+        self._producers.close()  # first: a consumer's thread may wait for a receipt
         for consumer in tuple(self._consumers):
             consumer.close()
-        self._producers.close()
         with suppress(Exception):
             self._client.close()
 

@@ -20,12 +20,14 @@ import pulsar
 
 from infinitic.messages import FORMAT, Delivery, Message, decode_message
 from infinitic.topics import CLIENT, DEAD, SERVICE, dead_topic
-from infinitic.transports.pulsar.topics import Topics, is_kept, is_keyed
+from infinitic.transports.pulsar.topics import Topics, is_kept, is_keyed, is_name
 
 Key: TypeAlias = tuple[Any, ...]
 
 REMEMBERED = 60.0
 """For how long a copy of what was done with is known as one, in seconds."""
+MOST = 100_000
+"""How many of them are remembered, at most: some 30 MB."""
 STALE = 1.0
 """How long a task may wait here for room, in seconds, before others may have it."""
 TAKEN_AHEAD = 16
@@ -163,7 +165,7 @@ class Group:
                 ids += receipt.ids
                 if done:
                     self._done[receipt.key] = now
-            while self._done and next(iter(self._done.values())) < now - REMEMBERED:
+            while self._done and (len(self._done) > MOST or next(iter(self._done.values())) < now - REMEMBERED):
                 self._done.popitem(last=False)
         for message_id in ids:
             self._quietly(self._consumer.acknowledge if done else self._consumer.negative_acknowledge, message_id)
@@ -216,7 +218,9 @@ def _unfit(topic: str, message: Message) -> str:
         return "a task needs the workflow that asks for it"
     if not message.workflow_id and message.kind != "ask":
         return f"a message of kind {message.kind!r} needs a workflow id"
-    bounds = {"id": LONGEST, "run": LONGEST, "position": LONGEST, "workflow_id": MAX_ID_BYTES}
+    if message.workflow and not is_name(message.workflow):  # what is sent to it would hold up all else
+        return f"{message.workflow!r} is no name of a workflow"
+    bounds = {"id": LONGEST, "run": LONGEST, "position": LONGEST, "workflow": MAX_ID_BYTES, "workflow_id": MAX_ID_BYTES}
     long = [name for name, most in bounds.items() if len(getattr(message, name).encode()) > most]
     return f"its {long[0]} has more than {bounds[long[0]]} bytes" if long else ""
 
@@ -224,8 +228,9 @@ def _unfit(topic: str, message: Message) -> str:
 class PulsarConsumer:
     """A `Consumer` of topics of any kinds: a group for each kind. Keys stay where Pulsar puts them."""
 
-    def __init__(self, groups: Sequence[Group], left: Callable[[PulsarConsumer], None]) -> None:
-        self.groups, self._left = list(groups), left
+    def __init__(self, left: Callable[[PulsarConsumer], None]) -> None:
+        self.groups: list[Group] = []
+        self._left = left
 
     def receive(self, limit: int) -> list[Delivery]:
         self.groups = self.groups[1:] + self.groups[:1]  # another one first each time

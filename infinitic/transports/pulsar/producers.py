@@ -7,8 +7,9 @@ first. So an outage makes no copies. The client's own thread calls back; it may 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -21,7 +22,13 @@ from infinitic.topics import CLIENT
 from infinitic.transports.pulsar.connecting import COMPRESSIONS, said
 from infinitic.transports.pulsar.topics import Topics, is_keyed
 
-Identity: TypeAlias = tuple[str, ...]
+Identity: TypeAlias = tuple[Any, ...]
+"""What is the same when it is sent again; begins with the topic."""
+Came: TypeAlias = Callable[[str, Any, Any], None]
+"""Is told the place, the result, and the message's id there."""
+
+ITS_OWN_FAULT = (pulsar.Result.MessageTooBig, pulsar.Result.ProducerQueueIsFull)
+"""What the producer is not to blame for."""
 
 MOST_HINTS = 10_000
 """How many hints may wait; of more the oldest are lost."""
@@ -36,13 +43,14 @@ class Receipts:
         self._missing = count
         self._all = threading.Event()
         self._lock = threading.Lock()
-        self.problem = ""
+        self.problems: dict[str, str] = {}  # by topic
 
-    def settle(self, problem: str) -> None:
+    def settle(self, topic: str, problem: str) -> None:
         """One more came, or will not come."""
         with self._lock:
             self._missing -= 1
-            self.problem = self.problem or problem
+            if problem:
+                self.problems.setdefault(topic, problem)
             if self._missing <= 0:
                 self._all.set()
 
@@ -60,76 +68,86 @@ class Producers:
         self._making = threading.Lock()
         self._lock = threading.Lock()
         self._under_way: dict[Identity, list[Receipts]] = {}
+        self._closed = False
 
     def publish(self, batch: Sequence[tuple[Outgoing, bytes]]) -> None:
         """Send all; back once the broker holds all. Raises `TransportError`: some may be sent all the same."""
         self._topics.ensure({outgoing.topic for outgoing, _ in batch})
+        most = self._settings.pending
+        for at in range(0, len(batch), most):
+            self._publish(batch[at : at + most])
+
+    def _publish(self, batch: Sequence[tuple[Outgoing, bytes]]) -> None:
         receipts = Receipts(len(batch))
         for outgoing, body in batch:
-            self._send(outgoing, body, receipts)
+            topic, message = outgoing.topic, outgoing.message
+            names = (message.kind, message.id, message.workflow_id, message.run, message.position, str(message.attempt))
+            if problem := receipts.problems.get(topic):  # who comes behind must not overtake
+                receipts.settle(topic, problem)
+            else:
+                self._send((topic, *names), receipts, partial(self._hand_over, outgoing, body))
+        self._await(receipts)
+
+    def put_by(self, topic: str, data: bytes, key: str, facts: dict[str, str]) -> None:
+        """Send bytes as they are, with *facts* beside them. Raises `TransportError`, as `publish` does."""
+        self._topics.ensure([topic])
+        receipts = Receipts(1)
+        self._send((topic, key, data), receipts, partial(self._hand_over_bytes, topic, data, key, facts))
+        self._await(receipts)
+
+    def _await(self, receipts: Receipts) -> None:
         if not receipts.wait(self._settings.send_timeout):
             waited = f"within {self._settings.send_timeout:g} s"
             raise TransportError(f"{self._settings.place} has not confirmed all that was sent {waited}")
-        if receipts.problem:
-            raise TransportError(f"{self._settings.place} did not take all that was sent: {receipts.problem}")
+        if receipts.problems:
+            told = ", ".join(f"{topic}: {problem}" for topic, problem in receipts.problems.items())
+            raise TransportError(f"{self._settings.place} did not take all that was sent: {told}")
 
-    def _send(self, outgoing: Outgoing, body: bytes, receipts: Receipts) -> None:
-        message = outgoing.message
-        names = (message.kind, message.id, message.workflow_id, message.run, message.position, str(message.attempt))
-        identity = (outgoing.topic, *names)
+    def _send(self, identity: Identity, receipts: Receipts, hand_over: Callable[[Came], None]) -> None:
         with self._lock:
             waiting = self._under_way.setdefault(identity, [])
             waiting.append(receipts)
             if len(waiting) > 1:
                 return
         try:
-            self._hand_over(outgoing, body, partial(self._came, outgoing.topic, identity))
+            if self._closed:
+                raise TransportError("closed")
+            hand_over(partial(self._came, identity))
         except Exception as error:
-            self._failed(outgoing.topic, identity, said(error))
+            self._topics.forget(identity[0])
+            self._settle(identity, said(error))
 
-    def _came(self, topic: str, identity: Identity, result: Any, message_id: Any) -> None:
-        if result == pulsar.Result.Ok:
-            self._settle(identity, "")
-        else:
-            self._failed(topic, identity, result.name)
+    def _came(self, identity: Identity, place: str, result: Any, message_id: Any) -> None:
+        """A producer of no more use is made anew next time. Called by the client's own thread, or by who sends."""
+        if result not in (pulsar.Result.Ok, *ITS_OWN_FAULT):
+            self._topics.forget(identity[0])
+            with self._lock:
+                self._producers.pop(place, None)
+        self._settle(identity, "" if result == pulsar.Result.Ok else result.name)
 
     def _settle(self, identity: Identity, problem: str) -> None:
         with self._lock:
             waiting = self._under_way.pop(identity, [])
         for receipts in waiting:
-            receipts.settle(problem)
-
-    def _failed(self, topic: str, identity: Identity, problem: str) -> None:
-        """A fresh producer is made next time, of a topic that is looked for anew."""
-        self._topics.forget(topic)
-        with self._lock:
-            for place in [place for place in self._producers if self._topics.name(place) == topic]:
-                del self._producers[place]
-        self._settle(identity, f"{topic}: {problem}")
+            receipts.settle(identity[0], problem)
 
     def hint(self, outgoing: Outgoing, body: bytes) -> None:
         """Send what may be lost; nobody waits for a receipt, and trouble is none."""
         with suppress(Exception):
             self._hand_over(outgoing, body, _ignore)
 
-    def _hand_over(self, outgoing: Outgoing, body: bytes, came: Any) -> None:
+    def _hand_over(self, outgoing: Outgoing, body: bytes, came: Came) -> None:
         """A key has its partition, with a producer of its own; tasks go to the partitions in turn."""
-        if not is_keyed(outgoing.topic):
-            self._producer(self._topics.full(outgoing.topic)).send_async(body, came)
-            return
-        places = self._topics.partitions(outgoing.topic)
-        producer = self._producer(places[_hash(outgoing.key) % len(places)])
-        producer.send_async(body, came, partition_key=outgoing.key or None)
+        if is_keyed(outgoing.topic):
+            places, key = self._topics.partitions(outgoing.topic), outgoing.key or None
+            place = places[_hash(outgoing.key) % len(places)]
+        else:
+            place, key = self._topics.full(outgoing.topic), None
+        self._producer(place).send_async(body, partial(came, place), partition_key=key)
 
-    def put_by(self, topic: str, data: bytes, key: str, facts: dict[str, str]) -> None:
-        """Send bytes as they are, with *facts* beside them. Raises `TransportError`."""
-        self._topics.ensure([topic])
-        try:
-            self._producer(self._topics.full(topic)).send(data, properties=facts, partition_key=key or None)
-        except TransportError:
-            raise
-        except Exception as error:
-            raise TransportError(f"{self._settings.place} did not take what {topic} is for: {said(error)}") from None
+    def _hand_over_bytes(self, topic: str, data: bytes, key: str, facts: dict[str, str], came: Came) -> None:
+        place = self._topics.full(topic)
+        self._producer(place).send_async(data, partial(came, place), properties=facts, partition_key=key or None)
 
     # --- producers ---
 
@@ -151,15 +169,16 @@ class Producers:
         return producer
 
     def _make(self, place: str) -> pulsar.Producer:
-        settings, topic = self._settings, self._topics.name(place)
+        settings, topic, name = self._settings, self._topics.name(place), self._settings.producer_name
         try:
             return self._client.create_producer(
                 place,
-                producer_name=f"{settings.producer_name}-{topic}" if settings.producer_name else None,
+                # the broker lets nobody in who has the name of one that is there: each process has its own
+                producer_name=f"{name}-{topic}-{uuid.uuid4().hex[:8]}" if name else None,
                 send_timeout_millis=0,  # what is not confirmed stays under way, in order, whatever the outage
                 compression_type=COMPRESSIONS[settings.compression],
                 max_pending_messages=settings.pending,
-                max_pending_messages_across_partitions=settings.pending * 4,
+                max_pending_messages_across_partitions=(1 << 31) - 1,
                 batching_enabled=settings.batching,
                 batching_type=pulsar.BatchingType.KeyBased if is_keyed(topic) else pulsar.BatchingType.Default,
                 batching_max_messages=settings.batching_messages,
@@ -177,12 +196,13 @@ class Producers:
                 producer.close()
 
     def close(self) -> None:
-        """What is under way still will not be confirmed."""
+        """What is under way still will not be confirmed, nor what is sent from here on."""
         with self._lock:
+            self._closed = True
             left = list(self._under_way)
             self._producers.clear()
         for identity in left:
-            self._settle(identity, f"{identity[0]}: closed")
+            self._settle(identity, "closed")
 
 
 @lru_cache(1 << 16)
@@ -194,7 +214,7 @@ def _hash(key: str) -> int:
     return number & 0x7FFFFFFF
 
 
-def _ignore(result: Any, message_id: Any) -> None:
+def _ignore(place: str, result: Any, message_id: Any) -> None:
     """Nobody waits for this receipt."""
 
 

@@ -22,6 +22,7 @@ from infinitic.transports.pulsar_admin import Admin, NoAdmin
 from infinitic.transports.pulsar_settings import PulsarSettings
 
 PARTITION = re.compile(r"-partition-\d+$")
+NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 
 log = logging.getLogger("infinitic.pulsar")
 
@@ -34,6 +35,11 @@ def is_kept(topic: str) -> bool:
 def is_keyed(topic: str) -> bool:
     """Whether a topic gives all messages of one key to one consumer."""
     return topic.startswith(WORKFLOW) and not topic.endswith(DEAD)
+
+
+def is_name(name: str) -> bool:
+    """Whether what a message says it is for can have a topic."""
+    return bool(NAME.fullmatch(name)) and not PARTITION.search(name)
 
 
 class Topics:
@@ -58,8 +64,11 @@ class Topics:
 
     def ensure(self, topics: Iterable[str]) -> None:
         """See that they are there, and their subscriptions. Raises `TransportError`."""
+        wanted = [topic for topic in topics if topic not in self._there]
+        if not wanted:  # nobody waits for the topics of others
+            return
         with self._lock:
-            wanted = [topic for topic in topics if topic not in self._there]
+            wanted = [topic for topic in wanted if topic not in self._there]
             refusals = {topic: refusal for topic in wanted if (refusal := self._refused(topic))}
             self._there.update(topic for topic in wanted if topic not in refusals)
         if refusals:
@@ -102,19 +111,23 @@ class Topics:
         return found
 
     def forget(self, topic: str) -> None:
-        """Look again whether it is there before the next use: somebody may have removed it."""
-        with self._lock:
-            self._there.discard(topic)
-            self._partitions.pop(topic, None)
+        """Look again whether it is there before the next use: somebody may have removed it.
+
+        Takes no lock: the client's own thread calls this, and who holds the lock may wait for just that thread.
+        """
+        self._there.discard(topic)
+        self._partitions.pop(topic, None)
 
     def broker(self) -> dict[str, str]:
         """What the broker and the namespace are set to; under "admin" or "configuration" why that is not known."""
         place = f"/namespaces/{self.settings.tenant}/{self.settings.namespace}"
         try:
-            _, version = self._admin.request("GET", "/brokers/version")
+            status, version = self._admin.request("GET", "/brokers/version")
             _, policies = self._admin.request("GET", place)
         except TransportError as error:
             return {"admin": str(error)}
+        if status != 200 or not isinstance(policies, dict):
+            return {"admin": f"{self.settings.admin_url} is no admin API of Pulsar"}
         told = {"version": str(version), **{name: str(value) for name, value in policies.items()}}
         try:
             _, runtime = self._admin.request("GET", "/brokers/configuration/runtime")
