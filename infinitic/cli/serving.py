@@ -57,9 +57,17 @@ class Serving:
         return [sys.executable, "-P", "-m", "infinitic", "worker", *self.modules, *options, "--place"]
 
 
+MOST = 256
+"""Processes under one supervisor: more are a slip of the finger, which no machine would survive."""
+
+
 @click.command()
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
-@click.option("--processes", type=click.IntRange(min=1), help="How many processes serve; each that dies is replaced.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1, max=MOST),
+    help="How many processes serve, as many as there are cores, say; each that dies is replaced.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(min=1), help="How many tasks a process runs at once; 16 unless configured."
 )

@@ -276,3 +276,9 @@ def test_the_sample_module_holds_what_the_help_says():
     assert found.contracts == ("Cars",)
     assert [one.__name__ for one in found.services] == ["AcmeHotels", "charge"]
     assert command.name == "worker"
+
+
+def test_more_processes_than_a_machine_survives_are_a_slip_of_the_finger(bare):
+    ended = bare("worker", "trips", "--processes", "100000")
+
+    assert (ended.code, "100000 is not in the range 1<=x<=256" in ended.line) == (2, True)
