@@ -15,13 +15,14 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from infinitic.errors import PayloadError, RemoteError, TaskFailed
+from infinitic.errors import EncodeError, PayloadError, RemoteError, TaskFailed
 from infinitic.events import ErrorValue, Frame
 from infinitic.serialization import plain
 
 DEEPEST = 10
 _TRACEBACK = 8_192
 _FRAMES = 30
+_LONGEST = 65_536  # characters of a text, bytes of a field: an error travels in a message, which has its limit
 _NESTED = "$error"  # {"$error": an ErrorValue}
 _SAME = "$same"  # {"$same": "cause"} or {"$same": "fields.error"}
 _SCALARS = (str, int, float, bool, type(None))
@@ -72,7 +73,9 @@ def _message(error: BaseException) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates, which no JSON holds."""
+    """Without lone surrogates, which no JSON holds; of a text that is too long the beginning."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}… ({len(text):,} characters in all)"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -87,7 +90,7 @@ def _traceback(error: BaseException) -> str:
         lines = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
     except Exception:
         lines = traceback.format_tb(error.__traceback__)
-    return _clean("".join(lines))[-_TRACEBACK:]  # the end says what and where
+    return _clean("".join(lines)[-_TRACEBACK:])  # the end says what and where
 
 
 def _frames(error: BaseException) -> tuple[Frame, ...]:
@@ -152,7 +155,10 @@ def _strict(value: Any, names: dict[int, str], depth: int) -> Any:
         return _nested(value, depth)
     if type(value) in (list, tuple):
         return [_strict(one, names, depth) for one in value]
-    return msgspec.json.decode(plain.encode(value))
+    data = plain.encode(value)
+    if len(data) > _LONGEST:
+        raise EncodeError(f"it takes {len(data):,} bytes")
+    return msgspec.json.decode(data)
 
 
 def _nested(error: BaseException, depth: int) -> Any:

@@ -59,7 +59,7 @@ class Ledger:
         """From here on all that this process does is written down."""
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         _around(DistributedBackend, "_persist", after=self._persisted)
-        _around(Producers, "_send", before=self._sent)
+        _around(Producers, "_hand_over", before=self._sent)
         _around(DistributedBackend, "_publish", after=self._answered)
         _around(Attempt, "call", before=functools.partial(self._ran, BEGUN), after=functools.partial(self._ran, ENDED))
 

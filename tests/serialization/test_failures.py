@@ -350,7 +350,12 @@ json_data = st.recursive(
 
 
 @settings(max_examples=40)
-@given(st.text(), st.dictionaries(st.text(min_size=1).filter(lambda name: not name.startswith("__")), json_data))
+@given(
+    st.text(),
+    st.dictionaries(  # "args" is every exception's own
+        st.text(min_size=1).filter(lambda name: name != "args" and not name.startswith("__")), json_data
+    ),
+)
 def test_any_fields_of_plain_data_come_back(message, fields):
     error = ValueError(message)
     vars(error).update(fields)
@@ -378,3 +383,15 @@ def test_any_fields_of_plain_data_come_back(message, fields):
 )
 def test_whatever_a_message_says_an_exception_is_made(value):
     assert isinstance(rebuild(value), Exception)
+
+
+def test_an_error_is_no_larger_than_a_message_may_be():
+    """Whatever it says and holds: what cannot be sent would leave its workflow waiting for ever."""
+    error = ValueError("z" * 6_000_000)
+    error.__cause__ = LookupError({"all": ["x" * 1_000] * 6_000})
+    error.add_note("n" * 6_000_000)
+    value = error_value(error)
+
+    assert len(msgspec.json.encode(value)) < 1_000_000
+    assert value.message == "z" * 65_536 + "… (6,000,000 characters in all)"
+    assert str(rebuild(value)) == value.message
