@@ -92,10 +92,15 @@ def gate(tmp_path):
 
 def begun(gate: Path, count: int) -> list[int]:
     """The processes of so many tasks that have begun."""
-    pids: list[int] = []
-    while len(pids) < count:
-        pids += map(int, Path(f"{gate}.begun").read_text().split())
-    return pids
+    # open at both ends: with its last writer the pipe would end, and who opens it just then could write to nobody
+    pipe = os.open(f"{gate}.begun", os.O_RDWR)
+    try:
+        text = b""
+        while text.count(b"\n") < count:
+            text += os.read(pipe, 4096)
+    finally:
+        os.close(pipe)
+    return [int(pid) for pid in text.split()]
 
 
 class Opened:
