@@ -5,6 +5,7 @@ from msgspec import Raw
 from msgspec.json import decode, encode
 
 from dsl import DoNotRetry, Retry, RetryIn, current_task, task
+from dsl.context import TASK
 from dsl.policies import Retry as Policy
 from infinitic.engine.issuing import task_options
 from infinitic.errors import DecodeError, EncodeError
@@ -15,6 +16,14 @@ from infinitic.topics import service_topic, workflow_topic
 from infinitic.worker.registry import Registry
 from infinitic.worker.tasks import Attempt, TaskStep, retry_of
 from tests.worker.given import NOON, Clock
+
+
+@pytest.fixture(autouse=True)
+def no_task_afterwards():
+    """What begins an attempt here leaves none to the tests that follow."""
+    before = TASK.set(None)
+    yield
+    TASK.reset(before)
 
 
 class Odd(ValueError):
