@@ -15,6 +15,7 @@ from attrs import field, frozen
 from infinitic.errors import StorageError
 from infinitic.storages.mysql_server import Connection, Refused, Server
 from infinitic.storages.mysql_writes import listed, literal
+from infinitic.storages.schemas import check_namespace
 from infinitic.storages.sql import BESIDES, steps
 
 STEPS = steps(Path(__file__).with_name("mysql.sql").read_text(encoding="utf-8"))
@@ -81,11 +82,7 @@ class MySqlSchema:
         if not rows:
             return 0, UNBEGUN
         namespace, version, done = bytes(rows[0][0]).decode(), *rows[0][1:]
-        if namespace != self.namespace:
-            raise StorageError(
-                f"{self.place} belongs to the namespace {namespace!r}, not {self.namespace!r}",
-                "Give each namespace a database of its own.",
-            )
+        check_namespace(self, namespace)
         return version, done
 
     def _begin(self, db: Connection) -> None:

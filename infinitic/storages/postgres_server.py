@@ -23,6 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from infinitic.config import shown
 from infinitic.errors import ConfigurationError, StorageError
+from infinitic.storages.schemas import check_namespace
 from infinitic.storages.sql import steps
 
 Values: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
@@ -279,9 +280,5 @@ class PostgresSchema:
         if not connection.execute("SELECT to_regclass('infinitic.meta')").fetchone()[0]:
             return 0
         version, namespace = connection.execute("SELECT version, namespace FROM infinitic.meta").fetchone()
-        if namespace != self.namespace:
-            raise StorageError(
-                f"{self.place} belongs to the namespace {namespace!r}, not {self.namespace!r}",
-                "Give each namespace a database of its own.",
-            )
+        check_namespace(self, namespace)
         return int(version)

@@ -32,6 +32,23 @@ class Schema(Protocol):
         """
 
 
+class SqlSchema(Schema, Protocol):
+    """Tables in a database, which is one namespace."""
+
+    @property
+    def namespace(self) -> str:
+        """The one that the instances belong to."""
+
+
+def check_namespace(schema: SqlSchema, found: str) -> None:
+    """Raise `StorageError` when the database belongs to another namespace than *schema*'s."""
+    if found != schema.namespace:
+        raise StorageError(
+            f"{schema.place} belongs to the namespace {found!r}, not {schema.namespace!r}",
+            "Give each namespace a database of its own.",
+        )
+
+
 def check_schema(schema: Schema, *, makes: bool) -> None:
     """See that a storage can be used; make its schema where there is none and *makes* allows it.
 

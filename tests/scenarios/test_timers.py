@@ -1,6 +1,7 @@
 """Timers: never early by the recorded time, never lost, gone when nobody waits for them."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_a_timer_that_was_due_while_no_worker_ran_fires_late(serve, client, stor
     for delay in (0.05, 0.5, 5.0):  # as short as the worker that sets it is slow to close
         first = serve(napping)
         handle = client.start(napping(delay), id=f"n{delay}")
-        until(lambda: storage.load(handle.id))
+        until(partial(storage.load, handle.id))
         first.close()
         if timers := storage.load(handle.id).timers:
             break

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 import pytest
@@ -50,11 +50,8 @@ def storage():
 
 @contextmanager
 def opened(url, **options):
-    storage = PostgresStorage.open(url, **options)
-    try:
+    with closing(PostgresStorage.open(url, **options)) as storage:
         yield storage
-    finally:
-        storage.close()
 
 
 def option(url, text):
