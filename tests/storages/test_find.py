@@ -56,13 +56,14 @@ def test_the_newest_record_is_what_is_found(storage):
 
 
 def test_a_new_run_is_found_by_its_own_start(storage):
-    first = start("old", record=record("old", started=NOON))
+    first = start("old", record=record("old", started=NOON, tags=("eu",)))
     write(storage, first)
-    begin(storage, "newer", started=NOON + 1)
-    write(storage, next_run(first, "r2", record=record("old", run="r2", started=NOON + 2)))
+    begin(storage, "newer", started=NOON + 1, tags=("eu",))
+    write(storage, next_run(first, "r2", record=record("old", run="r2", started=NOON + 2, tags=("eu",))))
 
-    assert found(storage) == ["old", "newer"]
-    assert found(storage, since=NOON + 2) == ["old"]
+    for fields in ({}, {"tag": "eu"}, {"tag": "eu", "workflow": "trips"}):
+        assert found(storage, **fields) == ["old", "newer"]
+        assert found(storage, since=NOON + 2, **fields) == ["old"]
 
 
 def test_by_workflow(storage):
@@ -132,6 +133,16 @@ def test_by_all_at_once(storage):
     begin(storage, "us-1", tags=("vip",), started=NOON, status="failed")
 
     assert found(storage, workflow="trips", status="failed", tag="vip", since=NOON, id_prefix="eu-") == ["eu-1"]
+
+
+@pytest.mark.parametrize("fields", [{}, {"workflow": "trips"}, {"workflow": "trips", "status": "failed", "since": 1}])
+def test_an_id_that_is_the_prefix_itself_is_found_among_many_of_a_tag(storage, fields):
+    ids = [f"{number}" for number in range(100)]
+    storage.append([start(id_, record=record(id_, tags=("eu",), status="failed")) for id_ in ids])
+
+    for prefix in ids:
+        its = [id_ for id_ in ids if id_.startswith(prefix)]
+        assert found(storage, tag="eu", id_prefix=prefix, **fields) == its
 
 
 def test_instances_of_one_start_are_in_the_order_of_their_ids_bytes(storage):
