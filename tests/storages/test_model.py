@@ -182,7 +182,9 @@ class Machine(RuleBasedStateMachine):
             self.both(lambda storage: [storage.history(id_, run) for run in (stored.version.run, stored.mark.run)])
 
 
-def test_a_storage_does_what_the_memory_storage_does(kind, count):
+def test_a_storage_does_what_the_memory_storage_does(kind, count, tmp_path):
+    with kind.open(tmp_path, JumpingClock()):
+        pass  # a server that is missing skips the test here, and not amid what hypothesis tries
     machine = type("MachineOfOneKind", (Machine,), {"kind": kind})
     most = settings().max_examples
     run_state_machine_as_test(machine, settings=settings(max_examples=count(8, most) if kind.served else most))
