@@ -27,9 +27,12 @@ def pulsar_url() -> str:
     return server("pulsar")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def broker() -> Iterator[Pulsar]:
-    """One that nobody else uses, so that it can be killed; it misses a consumer that is silent for some seconds."""
+    """One that nobody else uses, so that it can be killed; it misses a consumer that is silent for some seconds.
+
+    It does not outlive its module: one that was killed takes a whole core from then on, fighting for locks of its own.
+    """
     with private(Pulsar, settings={"keepAliveIntervalSeconds": 2}) as own:
         yield own
 
