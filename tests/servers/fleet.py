@@ -58,7 +58,7 @@ class Fleet:
         try:
             if kind.missing():
                 kind.fetch()
-            server = kind(self.folder, durable=durable).start()
+            server = self._started(kind, durable)
         except (ServerTrouble, OSError) as trouble:
             why = f"{trouble}. {hint}" if kind.lacks() else str(trouble)
             self.missing[kind.name] = why
@@ -66,6 +66,16 @@ class Fleet:
         else:
             self.servers.append(server)
             say(f"{kind.name:<9} {kind.version():<9} {time.monotonic() - began:4.1f} s  {server.url}")
+
+    def _started(self, kind: type[Server], durable: bool) -> Server:
+        """A server that answers. One that does not start has a second try, in a new folder: a run is long to lose."""
+        server = kind(self.folder, durable=durable)
+        try:
+            return server.start()
+        except ServerTrouble as trouble:
+            say(f"{kind.name} did not start, and is tried once more: {trouble}", loud=True)
+            server.close()
+        return kind(self.folder, durable=durable).start()
 
     def environ(self) -> dict[str, str]:
         """What the tests read."""

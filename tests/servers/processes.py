@@ -58,7 +58,9 @@ def begun(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[byt
 
 
 def tail(said: bytes) -> str:
-    return "\n".join(said.decode(errors="replace").splitlines()[-20:])
+    """The end of it, and after that what it called an error before: some programs end with a page of advice."""
+    lines = said.decode(errors="replace").splitlines()
+    return "\n".join(lines[-20:] + [line for line in lines[:-20] if "error" in line.lower()][-10:])
 
 
 def free_port() -> int:

@@ -12,9 +12,10 @@ import pytest
 from redis import Redis as RedisClient
 
 from tests.servers import soon
+from tests.servers.fleet import Fleet
 from tests.servers.found import private, server, went_without
 from tests.servers.postgres import Postgres
-from tests.servers.processes import ServerTrouble, free_port
+from tests.servers.processes import ServerTrouble, free_port, ran
 from tests.servers.pulsar import Pulsar
 from tests.servers.redis import Redis
 
@@ -99,6 +100,32 @@ def test_a_server_that_cannot_start_says_what_its_log_says():
 
         with pytest.raises(ServerTrouble, match=r"(?s)redis ended with 1:\n.*Address already in use"):
             private(Redis, port=rival.getsockname()[1]).__enter__()
+
+
+def test_a_server_that_does_not_start_is_tried_once_more_and_the_first_trouble_is_told(
+    surroundings, monkeypatch, capsys
+):
+    monkeypatch.delenv("TEST_REDIS_URL", raising=False)
+    tries = []
+
+    class Unlucky(Redis):
+        def prepare(self):
+            tries.append(self.folder)
+            if len(tries) == 1:
+                raise ServerTrouble("it rains")
+            super().prepare()
+
+    with Fleet() as fleet:
+        fleet.start([Unlucky], durable=False)
+
+        assert ([kind.name for kind in fleet.servers], fleet.missing) == (["redis"], {})
+        assert [folder.exists() for folder in tries] == [False, True]
+    assert "redis did not start, and is tried once more: it rains\n" in capsys.readouterr().err
+
+
+def test_what_failed_says_last_what_it_called_an_error_however_long_its_advice():
+    with pytest.raises(ServerTrouble, match=r"(?s) … ended with 3:\n.*30\n\[ERROR\] the disk is full$"):
+        ran("sh", "-c", "echo '[ERROR] the disk is full'; seq 30; exit 3")
 
 
 def test_no_port_is_given_twice():
