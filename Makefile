@@ -23,7 +23,7 @@ demo: $(RUNTIME)  ## watch a workflow survive the death of its worker
 	@$(BIN)/python -m infinitic demo
 
 test: $(DEV)  ## run every test, the samples' too, with the servers that can be had
-	@$(SERVERS) -- $(BIN)/python -m pytest -q
+	@$(SERVERS) -- $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 check: $(DEV)  ## format, lint, types, imports
 	$(BIN)/ruff format --check .

@@ -98,7 +98,7 @@ WORKFLOWS = (short, sleeping, asking, Rolling)
 
 def be_worker(url: str) -> None:
     """Be a worker that forgets finished instances soon."""
-    serving.TOMBSTONE = TOMBSTONE
+    vars(serving)["TOMBSTONE"] = TOMBSTONE
     sweeps.PURGE = PURGE * SECOND
     worker = Worker(url, workflows=WORKFLOWS, services=[add], retention=RETENTION, cache_instances=CACHE)
     with worker:

@@ -8,10 +8,12 @@ from dsl.compensations import compensations
 from dsl.context import (
     CurrentTask,
     CurrentWorkflow,
+    current_batch,
     current_task,
     current_workflow,
     logger,
     now,
+    patched,
     random,
     uuid4,
     workflow_id,
@@ -38,24 +40,26 @@ from dsl.errors import (
     WorkflowExists,
     WorkflowFailed,
     WorkflowFinished,
+    WorkflowTerminated,
     WorkflowTimedOut,
 )
 from dsl.inlines import continue_as_new, inline
 from dsl.policies import Retry
-from dsl.services import Service, Task, task
+from dsl.services import Batch, Service, Task, task
+from dsl.tags import add_tags, remove_tags
 from dsl.timers import sleep, sleep_until
-from dsl.workflows import Workflow, WorkflowFunction, method, query, workflow
+from dsl.workflows import Tagged, Workflow, WorkflowFunction, method, query, workflow
 
 # fmt: off
 __all__ = [
-    "BranchCancelled", "Call", "Cancelled", "Channel", "Command", "CurrentTask", "CurrentWorkflow",
+    "Batch", "BranchCancelled", "Call", "Cancelled", "Channel", "Command", "CurrentTask", "CurrentWorkflow",
     "Deferred", "DoNotRetry", "Flow", "InfiniticError", "InvalidId", "Mailbox", "Outcome", "OutsideTask",
     "OutsideWorkflow", "ProtocolError", "Query", "ReadOnly", "RemoteError", "Retry", "RetryIn", "Sender",
-    "Service", "Task", "TaskCancelled", "TaskFailed", "TaskTimedOut", "UnknownWorkflow", "WorkerLost",
-    "Workflow", "WorkflowCancelled", "WorkflowExists", "WorkflowFailed", "WorkflowFinished",
-    "WorkflowFunction", "WorkflowTimedOut", "compensations", "continue_as_new", "current_task",
-    "current_workflow", "dispatch", "first", "gather", "inline", "logger", "method", "now", "query", "race",
-    "random", "settle", "sleep", "sleep_until", "spawn", "task", "timeout", "uuid4", "workflow",
-    "workflow_id",
+    "Service", "Tagged", "Task", "TaskCancelled", "TaskFailed", "TaskTimedOut", "UnknownWorkflow",
+    "WorkerLost", "Workflow", "WorkflowCancelled", "WorkflowExists", "WorkflowFailed", "WorkflowFinished",
+    "WorkflowFunction", "WorkflowTerminated", "WorkflowTimedOut", "add_tags", "compensations",
+    "continue_as_new", "current_batch", "current_task", "current_workflow", "dispatch", "first", "gather",
+    "inline", "logger", "method", "now", "patched", "query", "race", "random", "remove_tags", "settle",
+    "sleep", "sleep_until", "spawn", "task", "timeout", "uuid4", "workflow", "workflow_id",
 ]
 # fmt: on

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from copy import deepcopy
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import cached_property, partial, update_wrapper
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, get_args
 
 import msgspec
 from msgspec import Struct
 
 from dsl.commands import Command, T_co
-from dsl.errors import InvalidId
+from dsl.errors import InvalidId, ProtocolError
 from dsl.policies import Retry
-from dsl.timers import Duration, microseconds
+from dsl.timers import Duration, instant, microseconds
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*\Z", re.ASCII)
 MAX_ID_BYTES = 255
+ParentClose: TypeAlias = Literal["abandon", "cancel", "terminate"]
+PARENT_CLOSE: tuple[str, ...] = get_args(ParentClose)
 _PLAIN = (type(None), bool, int, float, str, bytes, Enum, timedelta)
 
 
@@ -51,13 +53,21 @@ def check_id(value: object, what: str = "a workflow id") -> str:
 
 
 class Options(Struct, frozen=True, omit_defaults=True):
-    """What `options(...)` added to a call. *timeout* is in microseconds."""
+    """What `options(...)` added to a call. Durations and the instant *start_at* are in microseconds."""
 
     id: str | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, Any] = {}
     retry: Retry | None = None
     timeout: int | None = None
+    total_timeout: int | None = None
+    queue_timeout: int | None = None
+    heartbeat: int | None = None
+    delay: int | None = None
+    start_at: int | None = None
+    cleanup_timeout: int | None = None
+    retention: int | None = None
+    parent_close: str | None = None
 
 
 NO_OPTIONS = Options()
@@ -73,6 +83,21 @@ def as_timeout(value: Duration | None, what: str) -> int | None:
     return length
 
 
+def as_delay(value: Duration, what: str) -> int:
+    """A duration of zero or more, in microseconds. Raises as `as_timeout`."""
+    length = microseconds(value, what)
+    if length < 0:
+        raise ValueError(f"{what} must be zero seconds or more, not {value!r}")
+    return length
+
+
+def as_parent_close(value: object, what: str) -> str:
+    """*value* itself, one of "abandon", "cancel", "terminate". Raises `ValueError`, naming *what*."""
+    if value not in PARENT_CLOSE:
+        raise ValueError(f"{what} takes one of {', '.join(map(repr, PARENT_CLOSE))}, not {value!r}")
+    return str(value)
+
+
 def as_retry(value: Retry | None, what: str) -> Retry | None:
     """*value* itself. Raises `TypeError` for what is no policy, naming *what*."""
     if value is None or isinstance(value, Retry):
@@ -80,20 +105,55 @@ def as_retry(value: Retry | None, what: str) -> Retry | None:
     raise TypeError(f"{what} takes a Retry, as in Retry(max_attempts=3), not {value!r}")
 
 
-def as_tags(tags: Iterable[str]) -> tuple[str, ...]:
+def as_sent_retry(value: Retry | None, what: str) -> Retry | None:
+    """As `as_retry`, for a policy that travels with its call. Raises `TypeError` for one with a function too."""
+    if isinstance(value, Retry) and value.decide is not None:
+        raise TypeError(
+            f"{what} takes no Retry(decide=…): a call may be sent anywhere, and its function stays here. "
+            "Give that policy to @task(retry=…), or to Worker(retry=…)."
+        )
+    return as_retry(value, what)
+
+
+def as_tags(tags: Iterable[str], what: str = "tags") -> tuple[str, ...]:
     """Tags, sorted and each once. Raises `TypeError` for a bare string, `InvalidId` for what cannot be a tag."""
     if isinstance(tags, str):
-        raise TypeError(f"tags takes a collection of strings; write tags=[{tags!r}]")
+        raise TypeError(f"{what} takes a collection of strings; write [{tags!r}]")
     return tuple(sorted({check_id(tag, "a tag") for tag in tags}))
 
 
-def as_meta(meta: object) -> dict[str, Any]:
+def as_meta(meta: object, what: str = "meta") -> dict[str, Any]:
     """What comes along with a call, by text keys. Raises `TypeError` for what is no such dict."""
     if meta is None:
         return {}
     if not isinstance(meta, dict) or not all(isinstance(key, str) for key in meta):
-        raise TypeError(f"meta takes a dict with text keys, not {meta!r}")
+        raise TypeError(f"{what} takes a dict with text keys, not {meta!r}")
     return meta
+
+
+def as_begun(given: Options, label: str) -> Options:
+    """*given* itself. Raises `ValueError` when it begins what *label* names at two instants."""
+    if given.delay is not None and given.start_at is not None:
+        raise ValueError(f"{label} begins after delay=, or at start_at=: give one")
+    return given
+
+
+CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "id": check_id,
+    "tags": as_tags,
+    "meta": as_meta,
+    "retry": as_sent_retry,
+    "timeout": as_timeout,
+    "total_timeout": as_timeout,
+    "queue_timeout": as_timeout,
+    "heartbeat": as_timeout,
+    "delay": as_delay,
+    "start_at": instant,
+    "cleanup_timeout": as_timeout,
+    "retention": as_delay,
+    "parent_close": as_parent_close,
+}
+"""What an option must be, and what of it is kept."""
 
 
 class Definition:
@@ -218,6 +278,7 @@ class Call(Struct, Command[T_co], frozen=True):
     arguments: Any
     workflow_id: str = ""  # of the instance that is meant; "" starts a new one
     given: Options = NO_OPTIONS
+    tag: str = ""  # of all instances that are meant, in place of one id
 
     takes: ClassVar[frozenset[str]] = frozenset()
 
@@ -236,27 +297,39 @@ class Call(Struct, Command[T_co], frozen=True):
         meta: dict[str, Any] | None = None,
         retry: Retry | None = None,
         timeout: Duration | None = None,
+        total_timeout: Duration | None = None,
+        queue_timeout: Duration | None = None,
+        heartbeat: Duration | None = None,
+        delay: Duration | None = None,
+        start_at: datetime | None = None,
+        cleanup_timeout: Duration | None = None,
+        retention: Duration | None = None,
+        parent_close: ParentClose | None = None,
     ) -> Self:
-        """A copy with these options; what is not given stays. *timeout* is in seconds or a timedelta.
+        """A copy with these options; what is not given stays. Durations are in seconds or timedeltas.
 
-        *id* is the workflow id on a start and the call id on a method. *meta* is added key by key. *retry* is
-        for tasks. *timeout* is an attempt's on a task, the whole run's on a start. Raises `TypeError` for an
-        option that this takes not; `InvalidId`, `TypeError` or `ValueError` for a wrong value.
+        *id* is the workflow id on a start, the call id on a method, the signal id on a signal: the second of the
+        same id changes nothing. *meta* is added key by key.
+
+        For tasks: *retry*; *timeout* is an attempt's, *total_timeout* that of all attempts and the waiting between
+        them, *queue_timeout* until a worker takes the task, *heartbeat* for how long an attempt may say nothing.
+
+        For starts: *timeout* is the whole run's; code begins after *delay*, or at *start_at*, which is aware;
+        *cleanup_timeout* is what a cancelled run has for its cleanup; *retention* is for how long it is kept after
+        its end; *parent_close* says what becomes of a child when its parent ends.
+
+        Raises `TypeError` for an option that this takes not; `InvalidId`, `TypeError` or `ValueError` for a wrong
+        value.
         """
-        given = {"id": id, "tags": tags or None, "meta": meta, "retry": retry, "timeout": timeout}
-        for name, value in given.items():
-            if value is not None and name not in self.takes:
+        given = {name: value for name, value in locals().items() if name in CHECKS and value not in (None, ())}
+        for name in given:
+            if name not in self.takes:
                 takes = ", ".join(sorted(self.takes)) or "none"
                 raise TypeError(f"{self.label} takes no option {name!r} (it takes: {takes})")
-        old = self.given
-        new = Options(
-            id=old.id if id is None else check_id(id, "options(id=)"),
-            tags=as_tags(tags) or old.tags,
-            meta=old.meta | as_meta(meta),
-            retry=as_retry(retry, "options(retry=)") or old.retry,
-            timeout=as_timeout(timeout, "options(timeout=)") or old.timeout,
-        )
-        return msgspec.structs.replace(self, given=new)
+        new = {name: CHECKS[name](value, f"options({name}=)") for name, value in given.items()}
+        if "meta" in new:
+            new["meta"] = self.given.meta | new["meta"]
+        return msgspec.structs.replace(self, given=as_begun(msgspec.structs.replace(self.given, **new), self.label))
 
     def __repr__(self) -> str:
         return self.label
@@ -265,23 +338,43 @@ class Call(Struct, Command[T_co], frozen=True):
 class TaskCall(Call[T_co], frozen=True):
     """Run a task of a service."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"tags", "meta", "retry", "timeout"})
+    takes: ClassVar[frozenset[str]] = frozenset(
+        {"tags", "meta", "retry", "timeout", "total_timeout", "queue_timeout", "heartbeat"}
+    )
 
 
 class StartCall(Call[T_co], frozen=True):
     """Start an instance of a workflow."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"id", "tags", "meta", "timeout"})
+    takes: ClassVar[frozenset[str]] = frozenset(
+        {"id", "tags", "meta", "timeout", "delay", "start_at", "cleanup_timeout", "retention", "parent_close"}
+    )
 
 
 class MethodCall(Call[T_co], frozen=True):
-    """Call a method of the instance *workflow_id*."""
+    """Call a method of the instance *workflow_id*, or of all that have the *tag*."""
 
     takes: ClassVar[frozenset[str]] = frozenset({"id"})
 
+    def check_wait(self) -> None:
+        """Raises `ProtocolError` when many would answer."""
+        if self.tag:
+            raise ProtocolError(
+                f"{self.label} is for all instances tagged {self.tag!r}, and nobody can wait for all their answers: "
+                "dispatch(…) it in a workflow, client.start(…) it elsewhere, or call one by its id."
+            )
+
+    def __iter__(self) -> Generator[Command[Any], Any, T_co]:
+        self.check_wait()
+        return super().__iter__()
+
+    __await__ = __iter__
+
 
 class Send(Call[None], frozen=True):
-    """Send a signal: *definition* is the channel, *arguments* the value."""
+    """Send a signal, to an instance or all that have the *tag*: *definition* is the channel, *arguments* the value."""
+
+    takes: ClassVar[frozenset[str]] = frozenset({"id"})
 
     @property
     def label(self) -> str:

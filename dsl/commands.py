@@ -39,13 +39,16 @@ class Command(Generic[T_co]):
 
     __await__ = __iter__
 
+    def check_wait(self) -> None:
+        """Called before somebody waits. Raises `ProtocolError` for what nobody can wait for."""
+
     def __or__(self, other: Awaits[B]) -> Command[T_co | B]:
         """The first of the two to succeed; raises when both have failed. `a | b | c` waits for three."""
-        return First.joined(self, takes_item("|", other))
+        return First.joined(takes_item("|", self), takes_item("|", other))
 
     def __and__(self, other: Awaits[B]) -> All[T_co, B]:
         """Both answers, in a tuple; raises the first failure. `a & b & c` is one flat tuple."""
-        return All((self, takes_item("&", other)))
+        return All((takes_item("&", self), takes_item("&", other)))
 
     def __bool__(self) -> bool:
         """Raises `ProtocolError`: a command has no answer yet, and so is neither true nor false."""
@@ -106,7 +109,9 @@ class First(Combinator[T_co], frozen=True):
 
 
 def takes_item(what: str, item: Any) -> Any:
-    """*item* itself when a combinator can wait for it. Raises `TypeError`, which names *what*."""
+    """*item* itself when a combinator can wait for it. Raises `TypeError`, which names *what*, and `ProtocolError`."""
+    if isinstance(item, Command):
+        item.check_wait()
     if isinstance(item, ITEMS):
         return item
     hint = f": write {what}(*items)" if isinstance(item, list | tuple | set | dict) and what.isalpha() else ""

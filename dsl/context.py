@@ -29,6 +29,8 @@ class Slot(Protocol):
     def position(self) -> str: ...
     @property
     def status(self) -> str: ...
+    @property
+    def label(self) -> str: ...
 
 
 class CurrentWorkflow(Struct, frozen=True):
@@ -53,14 +55,24 @@ class Context(Protocol):
     def drain(self, channel: str, type: Any) -> list[Any]: ...
     def now(self) -> datetime: ...
     def random(self) -> _random.Random: ...
+    def patched(self, patch: str) -> bool: ...
     def log(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None: ...
     def about(self) -> CurrentWorkflow: ...
+
+
+class Pulse(Protocol):
+    """What a worker offers to a task while it runs."""
+
+    @property
+    def cancelled(self) -> bool: ...
+    def heartbeat(self, details: Any = None) -> None: ...
 
 
 class CurrentTask(Struct, frozen=True):
     """What a task may know of itself. *attempt* counts from 1; *previous* is why the attempt before failed.
 
-    *id* is the same for every attempt: an idempotency key for what the task does elsewhere.
+    *id* is the same for every attempt: an idempotency key for what the task does elsewhere. *details* are those of the
+    last heartbeat of the attempts before, as plain JSON data.
     """
 
     id: str
@@ -71,10 +83,29 @@ class CurrentTask(Struct, frozen=True):
     tags: frozenset[str] = frozenset()
     meta: dict[str, Any] = {}
     previous: BaseException | None = None
+    details: Any = None
+    pulse: Pulse | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants the answer any more: the task was cancelled, or took too long."""
+        return self.pulse is not None and self.pulse.cancelled
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Say that the attempt goes on. *details* are kept for the next attempt, if it comes to that; None keeps those.
+
+        Of many in a short time some are sent: no more than three while the task's heartbeat lasts, the newest details
+        with each. Without a heartbeat none is, and the details travel with the attempt's failure. Raises `Cancelled`
+        when nobody wants the answer any more (in a batch, any of its answers), `EncodeError` for details that JSON
+        cannot hold.
+        """
+        if self.pulse is not None:
+            self.pulse.heartbeat(details)
 
 
 WORKFLOW: ContextVar[Context | None] = ContextVar("infinitic_workflow", default=None)
-TASK: ContextVar[CurrentTask | None] = ContextVar("infinitic_task", default=None)
+TASK: ContextVar[CurrentTask | tuple[CurrentTask, ...] | None] = ContextVar("infinitic_task", default=None)
+"""The task that runs, or all that run together in a batch."""
 
 
 def running(what: str) -> Context:
@@ -86,11 +117,19 @@ def running(what: str) -> Context:
 
 
 def current_task() -> CurrentTask:
-    """What is known of the task that runs. Raises `OutsideTask` elsewhere."""
+    """What is known of the task that runs. Raises `OutsideTask` elsewhere, and in a batch, where several run."""
     task = TASK.get()
-    if task is None:
-        raise OutsideTask()
+    if not isinstance(task, CurrentTask):
+        raise OutsideTask("current_task()" if task is None else "current_batch()")
     return task
+
+
+def current_batch() -> tuple[CurrentTask, ...]:
+    """What is known of the tasks that run together, in the order of their calls. Raises `OutsideTask` elsewhere."""
+    tasks = TASK.get()
+    if not isinstance(tasks, tuple):
+        raise OutsideTask("current_batch()")
+    return tasks
 
 
 def current_workflow() -> CurrentWorkflow:
@@ -106,6 +145,21 @@ def workflow_id() -> str:
 def now() -> datetime:
     """The time of this turn, aware UTC: the same on every replay. Raises `OutsideWorkflow` elsewhere."""
     return running("now()").now()
+
+
+def patched(id: str) -> bool:
+    """Whether the change of code that *id* names holds in this run: the same on every replay, and for the whole run.
+
+    True where the run came here for the first time with code that asks, and from then on, which its history keeps;
+    False where it was here before, with code that did not ask. So old runs go on as they began:
+
+        if patched("insure"):
+            yield from insure(city)
+
+    Once no run is left that began before, ask no more: what histories keep of it is passed over.
+    Raises `InvalidId` for what is no id, `OutsideWorkflow` elsewhere.
+    """
+    return running("patched()").patched(id)
 
 
 def uuid4() -> _uuid.UUID:

@@ -33,8 +33,8 @@ class Deferred(Struct, Command[T_co], frozen=True, eq=False):
 
     @property
     def label(self) -> str:
-        """As in `deferred m0.3`."""
-        return f"deferred {self.slot.position}"
+        """As in `deferred m0.3 (Hotels.book)`."""
+        return f"deferred {self.slot.position} ({self.slot.label})"
 
     def __repr__(self) -> str:
         return f"<{self.label} {self.slot.status}>"

@@ -2,11 +2,12 @@
 
 InfiniticError
 ├── TaskFailed                  all attempts of a task failed
-│   ├── TaskTimedOut            the last one by its timeout
+│   ├── TaskTimedOut            it broke one of its timeouts
 │   ├── TaskCancelled           it was cancelled before it answered
 │   └── WorkerLost              it killed its worker, alone, three times
 ├── WorkflowFailed              a run raised
-│   └── WorkflowTimedOut        a run took longer than its timeout
+│   ├── WorkflowTimedOut        a run took longer than its timeout
+│   └── WorkflowTerminated      a run was terminated
 ├── WorkflowCancelled           a run was cancelled
 ├── BranchCancelled             a spawned branch was cancelled
 ├── WorkflowExists              the id is in use
@@ -15,11 +16,11 @@ InfiniticError
 ├── OutsideWorkflow             a helper for workflow code was called elsewhere
 ├── OutsideTask                 `current_task()` was called elsewhere
 ├── ProtocolError               workflow code yielded or returned what it must not
-├── ReadOnly                    a query asked for a command
+├── ReadOnly                    a query or a validator asked for a command
 ├── InvalidId                   an id that cannot be one
 └── RemoteError                 stands in for an exception class that is not known here
 
-Cancelled (a BaseException)     thrown into workflow code that is cancelled
+Cancelled (a BaseException)     thrown into workflow code that is cancelled, and into `def` tasks
 RetryIn, DoNotRetry             raised by a task to decide about its retry
 """
 
@@ -65,7 +66,10 @@ class Attempt(Struct, frozen=True, eq=False):
 
 
 class TaskFailed(InfiniticError):
-    """A task failed for good. `error` (and `__cause__`) is its own exception; `attempts` are all of them."""
+    """A task failed for good. `error` (and `__cause__`) is its own exception.
+
+    `attempts` are all of them; of very many the last ones, where this comes from another process.
+    """
 
     def __init__(self, task: str, error: BaseException, attempts: tuple[Attempt, ...] = ()) -> None:
         self.task, self.error, self.attempts = task, error, attempts
@@ -73,16 +77,29 @@ class TaskFailed(InfiniticError):
         super().__init__(task, error)
 
     def __str__(self) -> str:
-        tries = f" after {len(self.attempts)} attempts" if len(self.attempts) > 1 else ""
+        tries = f" after {_tries(self)} attempts" if _tries(self) > 1 else ""
         return f"{self.task} failed{tries}: {_described(self.error)}"
 
 
 class TaskTimedOut(TaskFailed):
-    """A task's last attempt took longer than its timeout."""
+    """A task broke a time limit for good; `limit` is the option that set it.
+
+    "timeout" and "heartbeat" are its last attempt's. "total_timeout" and "queue_timeout" are the task's: `attempts`
+    are then those that had failed before.
+    """
+
+    def __init__(
+        self, task: str, error: BaseException, attempts: tuple[Attempt, ...] = (), limit: str = "timeout"
+    ) -> None:
+        super().__init__(task, error, attempts)
+        self.limit = limit
 
     def __str__(self) -> str:
-        tries = f" on attempt {len(self.attempts)}" if len(self.attempts) > 1 else ""
-        return f"{self.task} timed out{tries}: {self.error}"
+        count = _tries(self)
+        if self.limit in ("timeout", "heartbeat"):
+            return f"{self.task} timed out{f' on attempt {count}' if count > 1 else ''}: {self.error}"
+        before = f"; attempt {count} had failed: {_described(self.attempts[-1].error)}" if self.attempts else ""
+        return f"{self.task} timed out: {self.error}{before}"
 
 
 class WorkerLost(TaskFailed):
@@ -117,6 +134,18 @@ class WorkflowTimedOut(WorkflowFailed):
 
     def __str__(self) -> str:
         return f"{self.workflow} {self.workflow_id!r} timed out: {self.error}"
+
+
+class WorkflowTerminated(WorkflowFailed):
+    """A run was terminated: nothing of its code ran for that."""
+
+    def __init__(self, workflow: str, workflow_id: str, reason: str = "") -> None:
+        super().__init__(workflow, workflow_id, Exception(reason or "no reason was given"))
+        self.reason = reason
+        self.__cause__ = None
+
+    def __str__(self) -> str:
+        return f"{self.workflow} {self.workflow_id!r} was terminated" + (f": {self.reason}" if self.reason else "")
 
 
 class WorkflowCancelled(InfiniticError):
@@ -158,12 +187,14 @@ class WorkflowExists(InfiniticError):
 class WorkflowFinished(InfiniticError):
     """The instance has ended and takes no signal, call or cancellation."""
 
+    said = "takes no further calls or signals"  # what that means for what was asked for
+
     def __init__(self, workflow: str, workflow_id: str, status: str) -> None:
         self.workflow, self.workflow_id, self.status = workflow, workflow_id, status
         super().__init__(workflow, workflow_id, status)
 
     def __str__(self) -> str:
-        return f"{self.workflow} {self.workflow_id!r} is {self.status} and takes no further calls or signals."
+        return f"{self.workflow} {self.workflow_id!r} is {self.status} and {self.said}."
 
 
 class UnknownWorkflow(InfiniticError):
@@ -192,10 +223,18 @@ class OutsideWorkflow(InfiniticError):
 
 
 class OutsideTask(InfiniticError):
-    """`current_task()` was called where no task runs."""
+    """*what* was called where no task runs, or no batch of them; or `current_task()` in one, where several run."""
+
+    def __init__(self, what: str = "current_task()") -> None:
+        self.what = what
+        super().__init__(what)
 
     def __str__(self) -> str:
-        return "current_task() works only inside a task that a worker runs."
+        if self.what == "current_task()":
+            return "current_task() works only inside a task that a worker runs."
+        return (
+            "current_batch() is for tasks that a worker runs in batches, and tells of each; current_task() for others."
+        )
 
 
 class ProtocolError(InfiniticError):
@@ -205,19 +244,19 @@ class ProtocolError(InfiniticError):
         self.message = message
         super().__init__(message)
 
-    def __str__(self) -> str:
-        return self.message
-
 
 class ReadOnly(InfiniticError):
-    """A query, which may only read, asked for something to happen."""
+    """What may only read (a query, a validator, a predicate of `receive`) asked for something to happen."""
 
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(what)
 
     def __str__(self) -> str:
-        return f"a query may only read, and this one asked for {self.what}. Make it a @method, or leave it out."
+        return (
+            f"queries, validators and predicates may only read, and one asked for {self.what}. "
+            "Leave it out, or make it a @method."
+        )
 
 
 class InvalidId(InfiniticError, ValueError):
@@ -232,11 +271,17 @@ class InvalidId(InfiniticError, ValueError):
 
 
 class RemoteError(InfiniticError):
-    """Stands in for an exception whose class is not known in this process."""
+    """Stands in for an exception whose class is not known in this process; its *fields* are attributes too."""
 
     def __init__(self, type: str, message: str, fields: dict[str, Any] | None = None) -> None:
         self.type, self.message, self.fields = type, message, fields or {}
         super().__init__(type, message)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["fields"][name]
+        except KeyError:
+            raise AttributeError(f"{self.__dict__.get('type')} has no field {name!r} here", name=name) from None
 
     @property
     def name(self) -> str:
@@ -248,7 +293,10 @@ class RemoteError(InfiniticError):
 
 
 class Cancelled(BaseException):
-    """Thrown into workflow code at its current yield when it is cancelled. Cleanup may yield commands."""
+    """Thrown into workflow code at its current yield when it is cancelled. Cleanup may yield commands.
+
+    Raised in the thread of a `def` task too, when nobody wants its answer any more.
+    """
 
 
 class RetryIn(Exception):
@@ -269,6 +317,10 @@ class RetryIn(Exception):
 
 class DoNotRetry(Exception):
     """Raised by a task, best `from` the cause: no further attempt, whatever the policy says."""
+
+
+def _tries(failed: TaskFailed) -> int:
+    return failed.attempts[-1].number if failed.attempts else 1
 
 
 def _described(error: BaseException) -> str:

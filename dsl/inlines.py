@@ -54,10 +54,10 @@ class ContinueAsNew(Struct, Command[Never], frozen=True):
 def continue_as_new(call: Call[Any]) -> Command[Never]:
     """End this run; the instance goes on as *call* says: a fresh history, the same id, tags and signals.
 
-    Raises `TypeError` for what does not describe a workflow's start.
+    Raises `TypeError` for what does not describe a workflow's start, and for the option *parent_close*.
     """
     if not isinstance(call, StartCall):
-        raise TypeError(
-            f"continue_as_new() takes a workflow's start, as in continue_as_new(trip('Oslo')), not {call!r}"
-        )
+        raise TypeError(f"continue_as_new() takes a workflow's start, as in continue_as_new(trip(2)), not {call!r}")
+    if call.given.parent_close is not None:
+        raise TypeError(f"{call.label} goes on under the parent that it has: leave out parent_close=")
     return ContinueAsNew(call)

@@ -12,6 +12,7 @@ from dsl.commands import INERT, Command, Inert
 Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST = 100 * 365 * 86_400
 _UNITS = {"minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
 
@@ -34,6 +35,18 @@ def microseconds(value: object, what: str, unit: int = 1) -> int:
     if not fits:
         raise ValueError(f"{what} takes a finite duration of at most a century, not {value!r}")
     return length
+
+
+def instant(value: object, what: str) -> int:
+    """An aware datetime as whole microseconds since 1970. Raises `TypeError` or `ValueError`, naming *what*."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"{what} takes a datetime, not {value!r}")
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{what} takes an aware datetime; {value!r} is naive: say which time zone is meant, as in "
+            "when.replace(tzinfo=UTC)"
+        )
+    return (value - EPOCH) // timedelta(microseconds=1)
 
 
 class Timer(Struct, Command[None], frozen=True):
@@ -69,10 +82,5 @@ def sleep_until(when: datetime) -> Command[None]:
 
     Raises `TypeError` for what is no datetime, `ValueError` for a naive one.
     """
-    if not isinstance(when, datetime):
-        raise TypeError(f"sleep_until() takes a datetime, not {when!r}")
-    if when.utcoffset() is None:
-        raise ValueError(
-            f"sleep_until({when!r}) is naive: say which time zone is meant, as in when.replace(tzinfo=UTC)"
-        )
+    instant(when, "sleep_until()")
     return Timer(due=when.astimezone(UTC))

@@ -27,6 +27,7 @@ from infinitic.errors import (
     TransportError,
     UnreadableHistory,
     UntrustedPayload,
+    WorkflowInUse,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ __all__ = [
     "AsyncClient", "AsyncHandle", "Bug", "Client", "ConfigurationError", "DecodeError", "EncodeError",
     "Handle", "MissingExtra", "NoStorage", "NonDeterminismError", "OperatorError", "PayloadError",
     "PickleCodec", "RegistrationError", "StorageError", "TransportError", "UnreadableHistory",
-    "UntrustedPayload", "Worker",
+    "UntrustedPayload", "Worker", "WorkflowInUse",
 ]
 __all__ += dsl.__all__
 # fmt: on

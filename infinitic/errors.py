@@ -1,4 +1,23 @@
-"""All errors: those of `dsl.errors`, the operators' (one line, a hint, an exit code) and ours (a bug)."""
+"""All errors: those of `dsl.errors`, the operators' (one line, a hint, an exit code) and ours (a bug).
+
+InfiniticError
+├── …                           what workflow code, a task or a caller can meet: the page of `dsl.errors`
+├── OperatorError               whoever runs the system can mend it
+│   ├── ConfigurationError      the configuration names what is unknown, missing or of the wrong kind
+│   ├── RegistrationError       a workflow or a service that a worker cannot serve
+│   ├── StorageError            the storage cannot be used
+│   ├── TransportError          the transport cannot be used
+│   ├── NoStorage               what was asked for reads the storage, and there is none
+│   └── MissingExtra            a package is not installed
+├── PayloadError                a value that cannot travel; `path` is where inside it
+│   ├── EncodeError             the codecs cannot hold it
+│   └── DecodeError             it is not what the declared type says
+│       └── UntrustedPayload    pickled, and not signed by a key that is known
+├── WorkflowInUse               the instance is still needed and cannot be deleted
+├── NonDeterminismError         the code asked for something else than history says
+├── UnreadableHistory           a recorded answer is not what today's types say
+└── Bug                         a fault of this library
+"""
 
 from __future__ import annotations
 
@@ -92,7 +111,24 @@ class NonDeterminismError(InfiniticError):
         return (
             f"{self.workflow_id}: history says {self.recorded} at position {self.position}, "
             f"but {self.file}:{self.line} now asks for {self.replayed}. "
-            "Restore the old code, or let the instances that are open end before you deploy the change."
+            "Guard the change with patched(...), register the new code as a version of its own, "
+            "or restore the old code."
+        )
+
+
+class WorkflowInUse(InfiniticError):
+    """An instance that cannot be deleted: it has not ended, or not all that it sends is known to be sent."""
+
+    def __init__(self, workflow: str, workflow_id: str, status: str) -> None:
+        self.workflow, self.workflow_id, self.status = workflow, workflow_id, status
+        super().__init__(workflow, workflow_id, status)
+
+    def __str__(self) -> str:
+        what = f"{self.workflow} {self.workflow_id!r} is {self.status}"
+        if self.status in ("running", "suspended"):
+            return f"{what} and cannot be deleted. Cancel or terminate it first, and wait until it has ended."
+        return (
+            f"{what}, but not all that it sends is sent yet. Delete it again once a worker of {self.workflow} has run."
         )
 
 

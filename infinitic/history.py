@@ -22,7 +22,10 @@ class Issued(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
 
 
 class TaskIssued(Issued, frozen=True, omit_defaults=True, tag="task"):
-    """A task was asked for. *options* hold what the call itself said: retry, timeout."""
+    """A task was asked for. *options* hold what the call itself said: retry, timeouts, heartbeat, tags, meta.
+
+    *total_timeout* and *queue_timeout*, which the engine watches over, are the contract's where the call says nothing.
+    """
 
     service: str
     name: str
@@ -46,12 +49,12 @@ class ChildIssued(Issued, frozen=True, omit_defaults=True, tag="child"):
     run: str
     method: str = ""
     arguments: Raw = NULL
-    options: dict[str, Any] = {}  # tags, meta, timeout
+    options: dict[str, Any] = {}  # tags, meta, timeout, cleanup_timeout, retention, delay, start_at, parent_close
     failure: ErrorValue | None = None
 
 
 class CallIssued(Issued, frozen=True, omit_defaults=True, tag="call"):
-    """A method of an instance was called."""
+    """A method of an instance was called, or of all that have a *tag*, whose answers nobody gets."""
 
     workflow: str
     workflow_id: str
@@ -59,24 +62,31 @@ class CallIssued(Issued, frozen=True, omit_defaults=True, tag="call"):
     arguments: Raw = NULL
     failure: ErrorValue | None = None
     call_id: str = ""  # the one that the call was given; else it is told from the position
+    to_tag: str = ""
 
 
 class SignalIssued(Issued, frozen=True, omit_defaults=True, tag="signal"):
-    """A signal was sent to an instance."""
+    """A signal was sent to an instance, or to all that have a *tag*."""
 
     workflow: str  # "" when only the channel of a module is known
     workflow_id: str
     channel: str
     value: Raw = NULL
     failure: ErrorValue | None = None
+    signal_id: str = ""  # the one that the signal was given; else it is told from the position
+    to_tag: str = ""
 
 
 class ReceiveIssued(Issued, frozen=True, omit_defaults=True, tag="receive"):
-    """A signal is waited for; *signal* is the id of the buffered one that answered at once."""
+    """A signal is waited for; *signal* is the id of the buffered one that answered at once.
+
+    *which* tells people of its type and predicate; all that is compared of it is whether there is one.
+    """
 
     channel: str
     signal: str = ""
-    failure: ErrorValue | None = None  # the buffered signal is not what the channel declares
+    failure: ErrorValue | None = None  # the buffered signal is not what the channel declares, or a predicate raised
+    which: str = ""
 
 
 class InlineIssued(Issued, frozen=True, omit_defaults=True, tag="inline"):
@@ -98,8 +108,30 @@ class ContinueIssued(Issued, frozen=True, omit_defaults=True, tag="continue"):
     failure: ErrorValue | None = None
 
 
+class TagsIssued(Issued, frozen=True, omit_defaults=True, tag="tags"):
+    """The instance gave itself tags, and took some from itself."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class PatchIssued(Issued, frozen=True, omit_defaults=True, tag="patch"):
+    """The code asked for the first time whether *patch* is in it, and it is. It takes no number of its branch."""
+
+    patch: str = ""
+
+
 AnyIssued: TypeAlias = (
-    TaskIssued | TimerIssued | ChildIssued | CallIssued | SignalIssued | ReceiveIssued | InlineIssued | ContinueIssued
+    TaskIssued
+    | TimerIssued
+    | ChildIssued
+    | CallIssued
+    | SignalIssued
+    | ReceiveIssued
+    | InlineIssued
+    | ContinueIssued
+    | TagsIssued
+    | PatchIssued
 )
 
 
@@ -108,15 +140,25 @@ class Send(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
 
 
 class NextAttempt(Send, frozen=True, omit_defaults=True, tag="attempt"):
-    """The task at *position* is sent again. The policy counts attempts after *uncounted* only."""
+    """The task at *position* is sent again. The policy counts attempts after *uncounted* only.
+
+    *lost*: the attempt before fell silent, and the policy is yet to be asked.
+    """
 
     position: str
     attempt: int
     uncounted: int = 0
+    lost: bool = False
 
 
 class Cancellation(Send, frozen=True, omit_defaults=True, tag="cancel"):
-    """The task or the child at *position* is cancelled."""
+    """The task, the child or the call at *position* is cancelled."""
+
+    position: str
+
+
+class Termination(Send, frozen=True, omit_defaults=True, tag="terminate"):
+    """The child at *position* is terminated."""
 
     position: str
 
@@ -130,7 +172,8 @@ class RetryChild(Send, frozen=True, omit_defaults=True, tag="retry_child"):
 class Answer(Send, frozen=True, omit_defaults=True, tag="answer"):
     """A method of this instance ended: what its caller is told.
 
-    *status* is completed, failed, cancelled, timed_out; *caller* is a waiting workflow, *reply_to* a waiting client.
+    *status* is completed, failed, cancelled, timed_out, terminated; *caller* is a waiting workflow, *reply_to* a
+    waiting client.
     """
 
     call_id: str  # "" for the run's own (first) method
@@ -141,11 +184,11 @@ class Answer(Send, frozen=True, omit_defaults=True, tag="answer"):
     reply_to: str = ""
 
 
-AnySend: TypeAlias = NextAttempt | Cancellation | RetryChild | Answer
+AnySend: TypeAlias = NextAttempt | Cancellation | Termination | RetryChild | Answer
 
 
 class End(Struct, frozen=True, omit_defaults=True):
-    """How a run ended: status completed, failed, cancelled or continued."""
+    """How a run ended: status completed, failed, cancelled, terminated or continued."""
 
     status: str
     value: Raw = NULL
@@ -164,6 +207,8 @@ class Turn(Struct, frozen=True, omit_defaults=True):
     sends: tuple[AnySend, ...] = ()
     end: End | None = None
     late: bool = False  # appended after the run's end, without code
+    dropped: bool = False  # the signal came for a channel that keeps none, and nobody waited for it
+    raised: dict[str, ErrorValue] = {}  # by position: what predicates raised over the signal, whose receives failed
 
 
 _ENCODER = Encoder(order="deterministic")

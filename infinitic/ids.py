@@ -10,6 +10,7 @@ import uuid
 
 from msgspec.json import encode
 
+from dsl.calls import check_id, check_name
 from dsl.errors import InvalidId
 
 
@@ -30,6 +31,11 @@ def derived_id(run: str, position: str) -> str:
     return str(uuid.uuid5(uuid.UUID(run), position))
 
 
+def id_for(broadcast: str, workflow_id: str) -> str:
+    """The id under which one of many instances gets an event that was sent to all of them."""
+    return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, broadcast), workflow_id))
+
+
 def derived_run(run: str, position: str) -> str:
     """The run id of a child, or of the run that follows *run* by continue-as-new."""
     return uuid.uuid5(uuid.UUID(run), f"{position}/run").hex
@@ -45,7 +51,11 @@ def parse_task_id(value: str) -> tuple[str, str, str, str]:
     """The (workflow, workflow id, run, position) that a task id stands for. Raises `InvalidId`."""
     try:
         parts = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
-        workflow, workflow_id, run, position = (str(part) for part in parts)
-    except (ValueError, TypeError):
+        workflow, workflow_id, run, position = parts
+        if not (run and isinstance(run, str) and isinstance(position, str)):  # without a run, it could be guessed
+            raise ValueError
+        check_name(workflow.removeprefix("infinitic."), "a workflow")  # the built-in ones of tasks that run alone too
+        check_id(workflow_id)
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise InvalidId("a task id", repr(value), "the id that current_task().id gave") from None
     return workflow, workflow_id, run, position

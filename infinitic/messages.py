@@ -1,7 +1,7 @@
 """The envelope that every message travels in, and the payloads of those that are no events.
 
 `payload` is JSON whose shape depends on `kind`: an event for a workflow's topic, a `TaskRequest` for a service's,
-a `Reply` for a client's, an `Ask` for a workflow's topic from a client, or an `Offer`.
+a `Reply` for a client's, an `Ask` for a workflow's topic from a client, a `Broadcast` for the router's, or an `Offer`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AGAIN = "again"
 class Message(Struct, frozen=True, omit_defaults=True):
     """One message. *id* is the key by which its receiver recognises a repeat; *at* is in microseconds since 1970."""
 
-    kind: str  # event, task, cancel_task, query, ask, offer, reply
+    kind: str  # event, broadcast, task, cancel_task, query, ask, offer, reply
     id: str
     workflow: str = ""
     workflow_id: str = ""
@@ -57,6 +57,9 @@ class TaskRequest(Struct, frozen=True, omit_defaults=True):
     meta: dict[str, Any] = {}
     previous: ErrorValue | None = None  # why the attempt before failed
     uncounted: int = 0  # attempts that the retry policy does not count: those before a retry by hand
+    details: Raw = NULL  # of the last heartbeat of the attempts before
+    lost: bool = False  # the attempt before fell silent: whether there is another one is for the policy to say
+    watched: bool = False  # somebody waits to hear that it began
 
 
 class Query(Struct, frozen=True, omit_defaults=True):
@@ -64,6 +67,19 @@ class Query(Struct, frozen=True, omit_defaults=True):
 
     name: str
     arguments: Raw = NULL
+
+
+class Broadcast(Struct, frozen=True, omit_defaults=True):
+    """One event for all instances of a *workflow* ("": of any) that have a *tag* (kind "broadcast").
+
+    Any workflow worker serves one page of them, and sends the rest on: what comes *after* that page. Each instance
+    gets the event under an id of its own, which is the same on every repeat.
+    """
+
+    tag: str
+    event: AnyEvent
+    workflow: str = ""
+    after: str = ""
 
 
 class Ask(Struct, frozen=True, omit_defaults=True):
@@ -75,8 +91,9 @@ class Ask(Struct, frozen=True, omit_defaults=True):
 class Reply(Struct, frozen=True, omit_defaults=True):
     """What a client is told (kind "reply").
 
-    *status* is completed, failed, cancelled, timed_out; received (a signal or a start the instance has); or a refusal:
-    unknown, finished, exists, refused. *call_id* is the call, query or signal that is answered, "" for a run.
+    *status* is completed, failed, cancelled, timed_out, terminated; received (what was sent is there); answered (a
+    task that somebody completes has its answer already); or a refusal: unknown, finished, exists, refused. *call_id* is
+    the call, query or signal that is answered, "" for a run.
     """
 
     workflow_id: str

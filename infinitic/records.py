@@ -15,6 +15,8 @@ COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 TERMINATED, CONTINUED = "terminated", "continued"
 STATUSES = (RUNNING, SUSPENDED, COMPLETED, FAILED, CANCELLED, TERMINATED, CONTINUED)
 OPEN = frozenset({RUNNING, SUSPENDED})
+BY_HAND = "~"
+"""Stands for a code's fingerprint where no code may go on. It is behind all of them in order."""
 
 
 class Version(Struct, frozen=True):
@@ -45,6 +47,10 @@ class Wait(Struct, frozen=True, omit_defaults=True):
     stack: tuple[Frame, ...] = ()
     workflow_id: str = ""  # the child's or the called instance's
     expects: str = ""  # the type of the signal that is waited for, as the source has it
+    delegated: bool = False  # the task's function has returned, and somebody else will complete it
+    which: str = ""  # the type and the predicate that the receive was given
+    deadlines: dict[str, int] = {}  # of a task: total_timeout, queue_timeout, heartbeat → when it is broken
+    heard: int = 0  # when the attempt of a task was heard of last; 0: it says nothing
 
 
 class CallRecord(Struct, frozen=True, omit_defaults=True):
@@ -65,7 +71,8 @@ class StateRecord(Struct, frozen=True, omit_defaults=True):
     run: str
     status: str = RUNNING
     reason: str = ""  # why it is suspended
-    fingerprint: str = ""  # of the code that could not go on
+    fingerprint: str = ""  # of the code that could not go on; BY_HAND when somebody suspended it
+    version: int = 0  # of its code
     method: str = ""
     tags: tuple[str, ...] = ()
     meta: dict[str, Any] = {}
@@ -84,9 +91,10 @@ class StateRecord(Struct, frozen=True, omit_defaults=True):
     buffered: dict[str, int] = {}  # signals not yet received, by channel
     calls: tuple[CallRecord, ...] = ()
     open_calls: tuple[str, ...] = ()
-    starts: tuple[str, ...] = ()  # the last 100 start ids
+    starts: tuple[str, ...] = ()  # the last 100 ids of starts, suspensions and resumptions
     late: int = 0  # commands of an ended run that are still under way
     retries: int = 0  # how often the run was taken up again after a failure
+    retention: int | None = None  # in microseconds, where its start or its workflow says so
 
 
 class TimerRow(Struct, frozen=True):
@@ -183,12 +191,23 @@ class Stored(Struct, frozen=True, kw_only=True):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """Which instances `find` and `count` mean; an empty field allows all. *since* is a start time in microseconds."""
+    """Which instances `find` and `count` mean; an empty field allows all.
+
+    *parent* is the workflow id of who started them as children. *waiting* is the name of a wait that stands in the
+    record (a task, a channel, the workflow of a child, the method that is called), or its kind. Instants are in
+    microseconds: from *since* or *ended_since* on, up to but without *until* or *ended_until*. What has not ended
+    ended at no time.
+    """
 
     workflow: str = ""
     status: str = ""
     tag: str = ""
+    parent: str = ""
+    waiting: str = ""
     since: int = 0
+    until: int = 0
+    ended_since: int = 0
+    ended_until: int = 0
     id_prefix: str = ""
 
 

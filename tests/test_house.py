@@ -14,7 +14,7 @@ HOUSE = Path(__file__).parents[1]
 PRODUCT = sorted(path for package in ("dsl", "infinitic") for path in (HOUSE / package).rglob("*.py"))
 LEAK = re.compile(r"(?<![\w.])/(?:work|root|(?:home|Users)/[\w.-]+)/[\w.]")
 BARE_SILENCE = re.compile(r"#\s*(?:type:\s*ignore(?!\[)|pyright:\s*(?:basic|ignore(?!\[))|noqa(?!:))")
-ROOMS = {"dsl": 1_500, "infinitic/engine": 2_000, "infinitic/transports/pulsar": 800}
+ROOMS = {"dsl": 2_000, "infinitic/engine": 2_900, "infinitic/transports/pulsar": 800}
 
 
 def code_lines(lines: list[str]) -> int:

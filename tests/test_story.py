@@ -3,14 +3,18 @@
 from attrs import evolve
 from msgspec.structs import replace
 
-from infinitic.events import ErrorValue, Signal
+from dsl import Flow, add_tags, dispatch, workflow
+from infinitic.events import ErrorValue, Signal, TagsChanged, TaskCompleted, TaskStarted
+from infinitic.ids import task_id
 from infinitic.records import CANCELLED, COMPLETED, CONTINUED, FAILED, RUNNING, SUSPENDED, StateRecord
 from infinitic.story import Attempt, Branch, Note, Step, Together, tell
+from tests.cli.desks import Desk
 from tests.cli.given import NINE, RUN, SECOND, WORKER, Told, refused
 from tests.cli.trips import (
     Loyalty,
     branches,
     careless,
+    confirmed,
     hasty,
     many,
     monthly,
@@ -55,6 +59,19 @@ def test_a_task_that_answered_is_one_step_with_its_arguments_and_its_answer():
             owner="charge",
         ),
     )
+
+
+def test_a_delegated_task_tells_the_id_by_which_somebody_completes_it():
+    told = Told(payment("visa"))
+    assert steps(told)["m0.0"].task_id == ""
+
+    told.apply(TaskStarted("", "m0.0", 1, WORKER, delegated=True))
+    assert steps(told)["m0.0"].task_id == task_id("payment", "wf-1", RUN, "m0.0")
+
+    told.apply(TaskCompleted("by-hand", "m0.0", told.json("receipt"), 0, "client"))
+    step = steps(told)["m0.0"]
+    assert (step.status, step.value, step.attempt) == ("completed", '"receipt"', 1)
+    assert step.attempts == (Attempt(0, "completed", None, "client"),)
 
 
 def test_all_attempts_of_a_task_are_told_and_when_the_next_was_due():
@@ -197,6 +214,39 @@ def test_signals_that_nobody_received_stay_listed():
     told.signal("confirmed", "yes")
 
     assert told.story().unreceived == (Signal("signal-1", "confirmed", told.json("yes")),)
+
+
+def test_a_signal_is_told_at_the_receive_that_chose_it_also_after_a_retry(monkeypatch):
+    told = Told(Desk.run())
+    for number in (1, 200, 2):
+        told.signal("papers", number)
+
+    story = told.story()
+    assert [(step.status, step.value, step.which) for step in story.steps] == [
+        ("completed", "200", "int, where=Desk.large")
+    ]
+    assert [signal.value for signal in story.unreceived] == [told.json(1), told.json(2)]
+
+    monkeypatch.setattr(Desk, "broken", False)
+    told.retry()
+    story = told.story()
+    assert [(step.status, step.value) for step in story.steps] == [("completed", "200"), ("completed", "1")]
+    assert [signal.value for signal in story.unreceived] == [told.json(2)]
+
+    told = Told(Desk.run())
+    told.signal("papers", 7)
+    assert [(step.status, step.error and step.error.name) for step in told.story().steps] == [
+        ("failed", "ZeroDivisionError")
+    ]
+    assert [signal.value for signal in told.story().unreceived] == [told.json(7)]
+
+
+def test_a_signal_that_was_dropped_is_listed_as_such():
+    told = Told(Desk.run())
+    told.signal("rings", 1)
+
+    assert told.story().dropped == (Signal("signal-1", "rings", told.json(1)),)
+    assert told.story().unreceived == ()
 
 
 def test_each_method_is_a_root_with_its_own_answer():
@@ -362,3 +412,37 @@ def test_an_instance_whose_start_could_not_be_applied_says_why():
 
     assert (story.run, story.status, story.reason) == (RUN, SUSPENDED, "no workflow named 'trip'")
     assert (story.started, story.turns, story.methods) == (NINE, 0, ())
+
+
+# --- tags ---
+
+
+@workflow
+def tagging() -> Flow[None]:
+    yield from add_tags("vip", "new")
+    yield from confirmed.by_tag("vip").send("all")
+    dispatch(Loyalty.by_tag("vip").redeem(3))
+    yield from confirmed.receive()
+
+
+def test_tags_are_told_as_they_are_and_who_changed_them():
+    told = Told(tagging(), tags=("old",))
+    told.apply(TagsChanged("t", ("late",), ("new",)))
+    story = told.story()
+    former = tell(replace(told.record(), run="of another run"), told.turns)
+
+    assert story.tags == former.tags == ("late", "old", "vip")
+    assert [(one.kind, one.label, one.status, one.to_tag) for one in story.steps] == [
+        ("tags", "+new, +vip", "completed", ""),
+        ("signal", "confirmed", "completed", "vip"),
+        ("call", "Loyalty.redeem", "completed", "vip"),
+        ("receive", "confirmed", "waiting", ""),
+    ]
+    assert story.methods[0].nodes[-1] == Note(at(1), 1, "tags", text="+late, -new")
+    for line in (
+        "✔ tags +new, +vip",
+        '✔ confirmed.send("all") · to all tagged vip',
+        "✔ Loyalty.redeem(points=3) · to all tagged vip",
+        "✔ tags +late, -new · from outside · ",
+    ):
+        assert line in told.picture(after=1)

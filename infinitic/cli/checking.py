@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from itertools import islice
 from multiprocessing import get_context
+from pathlib import Path
 from signal import SIG_DFL, SIGINT, signal
 from typing import Any, TypeAlias
 
@@ -31,17 +32,22 @@ from infinitic.cli import exits, words
 from infinitic.cli.console import errors, put, put_json
 from infinitic.cli.modules import load
 from infinitic.cli.settings import Settings, as_json, everywhere, open_storage
-from infinitic.engine.programs import Program
+from infinitic.engine.alone import ALONE
+from infinitic.engine.instance import Surroundings
+from infinitic.engine.programs import Program, program_of
 from infinitic.errors import RegistrationError
 from infinitic.events import Frame
-from infinitic.records import FAILED, RUNNING, SUSPENDED, Filter
+from infinitic.records import FAILED, RUNNING, SUSPENDED, Filter, StateRecord
 from infinitic.serialization import Serializer
 from infinitic.storages import Storage
-from infinitic.worker.checking import Checker, Group, Outcome, Row, Side, Tally, found
+from infinitic.worker.checking import Checker, Group, Outcome, Row, Side, Tally, check_instance, found
+from infinitic.worker.exports import Exported, exports_in
 from infinitic.worker.registry import Registry
+from infinitic.worker.source import source_line
 
 Place: TypeAlias = tuple[tuple[str, ...], str | None, str | None, str | None]
 """What another process needs to find code and storage: the modules, and the URLs that were given."""
+SUFFIX = ".jsonl"
 SHARE = 50
 """How many instances a process takes at once."""
 DONE, BROKEN, LEFT = "✔", "✗", "○"
@@ -55,6 +61,14 @@ STACK = 5
 @click.option("--workflow", help="Instances of this workflow only.")
 @click.option("--limit", type=click.IntRange(min=1), help="The newest ones only, at most so many.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes at once; as many as there are cores unless given.")
+@click.option(
+    "--history",
+    "histories",
+    multiple=True,
+    type=click.Path(exists=True),
+    metavar="FILE...",
+    help="Exported histories, or folders of them, instead of a storage.",
+)
 @click.option("--strict", is_flag=True, help="It also fails for instances of workflows that the modules do not have.")
 @as_json()
 @everywhere(hidden=True)
@@ -66,6 +80,7 @@ def check(
     workflow: str | None,
     limit: int | None,
     jobs: int | None,
+    histories: tuple[str, ...],
     strict: bool,
 ) -> int:
     """Check that open instances can go on with this code.
@@ -73,31 +88,79 @@ def check(
     Replays each of them by the workflows of modules, and shows what history says beside what the code asks for
     now where they differ. Nothing is changed, and workers may run meanwhile. Exit code 6 says that some differ.
 
+    With --history it replays what `infinitic export` has written, of whatever status, and needs no storage.
+
     \b
     Examples:
       infinitic check trips.py
       infinitic check trips.py --workflow trip --all --json
+      infinitic check trips.py --history tests/histories/*.jsonl
     """
+    if histories:
+        return _told(settings, _tally_of(modules, histories, workflow or "", limit), strict=strict)
     statuses = (RUNNING, SUSPENDED, FAILED) if everything else (RUNNING, SUSPENDED)
+    return _told(settings, _stored_tally(settings, modules, statuses, workflow or "", limit, jobs), strict=strict)
+
+
+def _stored_tally(
+    settings: Settings,
+    modules: tuple[str, ...],
+    statuses: tuple[str, ...],
+    workflow: str,
+    limit: int | None,
+    jobs: int | None,
+) -> Tally:
+    """What came of the instances in the storage."""
     with open_storage(settings, "infinitic check") as storage, silence():
         programs = programs_of(modules)
-        total = sum(storage.count(Filter(workflow=workflow or "", status=status)) for status in statuses)
+        total = sum(storage.count(Filter(workflow=workflow, status=status)) for status in statuses)
         if workflow and workflow not in programs and not total:
             raise click.UsageError(
                 f"{', '.join(modules)}: no workflow {workflow}, nor is there an open instance of one; "
-                f"there are {', '.join(sorted(programs))}"
+                f"there are {', '.join(sorted({*programs} - {ALONE}))}"
             )
         total = min(total, limit or total)
         tally = Tally()
-        ids = covered(storage, programs, statuses, tally, workflow or "", limit or 0)
+        ids = covered(storage, programs, statuses, tally, workflow, limit or 0)
         workers = min(jobs or os.cpu_count() or 1, -(-total // SHARE))
         place = (modules, settings.url, settings.transport, settings.storage)
         with progress(total) as advance:
             for outcomes in _outcomes(storage, programs, shares(ids), workers, place):
                 tally.add(outcomes)
                 advance(tally.replayed + tally.diverged + tally.uncovered.total())
+    return tally
+
+
+def _told(settings: Settings, tally: Tally, *, strict: bool) -> int:
     put_json(json.dumps(data(tally), ensure_ascii=False)) if settings.json else put(Lines(*report(tally)))
     return exits.DIVERGED if tally.diverged or (strict and tally.uncovered) else exits.OK
+
+
+# --- exported histories ---
+
+
+def _tally_of(names: tuple[str, ...], histories: Sequence[str], workflow: str, limit: int | None) -> Tally:
+    """What came of the instances in files. Files among the *names* are of those: a shell puts them all in one row."""
+    modules = [name for name in names if not name.endswith(SUFFIX)]
+    if not modules:
+        raise click.UsageError("no MODULE to check the histories with")
+    files = [*histories, *(name for name in names if name.endswith(SUFFIX))]
+    with silence():
+        programs, tally = programs_of(modules), Tally()
+        around = Surroundings(Serializer(), source_line)
+        wanted = (one for one in _exported(files) if workflow in ("", one.header.workflow))
+        for one in islice(wanted, limit):
+            program = counted_program(programs, one.header.record, tally)
+            if program is not None:
+                tally.add([check_instance(one.stored, program, around)])
+    return tally
+
+
+def _exported(files: Sequence[str]) -> Iterator[Exported]:
+    for path in map(Path, files):
+        for file in sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]:
+            with file.open("rb") as lines:
+                yield from exports_in(lines, str(file))
 
 
 # --- replaying, here or in other processes ---
@@ -121,10 +184,17 @@ def covered(
 ) -> Iterator[str]:
     """The ids of the instances whose code is here; the others are counted in *tally*."""
     for record in found(storage, statuses, workflow, limit):
-        if record.workflow in programs:
+        if counted_program(programs, record, tally) is not None:
             yield record.workflow_id
-        else:
-            tally.uncovered[record.workflow] += 1
+
+
+def counted_program(programs: dict[str, Program], record: StateRecord, tally: Tally) -> Program | None:
+    """The code of an instance; one whose code is not here is counted in *tally*."""
+    program = program_of(programs, record)
+    if program is None:
+        version = f" version {record.version or 1}" if record.workflow in programs else ""
+        tally.uncovered[record.workflow + version] += 1
+    return program
 
 
 def shares(ids: Iterator[str]) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ import click
 
 from infinitic import __version__
 from infinitic.cli import exits
+from infinitic.cli.answering import complete, fail
 from infinitic.cli.calling import call, cancel, retry, signal
 from infinitic.cli.checking import check
 from infinitic.cli.completing import completion
@@ -19,13 +20,16 @@ from infinitic.cli.console import accept_all_text
 from infinitic.cli.developing import dev
 from infinitic.cli.diagnosing import doctor
 from infinitic.cli.explaining import why
+from infinitic.cli.exporting import export, import_
 from infinitic.cli.logs import log_nowhere, log_to_stderr
 from infinitic.cli.looking import list_, show
+from infinitic.cli.operating import complete_timers, resume, suspend, terminate
 from infinitic.cli.preparing import storage, topics
-from infinitic.cli.purging import purge
+from infinitic.cli.purging import delete, purge
 from infinitic.cli.serving import worker
 from infinitic.cli.settings import Settings, as_json, everywhere
 from infinitic.cli.starting import result, start
+from infinitic.cli.tagging import tag
 
 DEMO = "infinitic.cli.demo"
 COMMANDS = (
@@ -41,7 +45,17 @@ COMMANDS = (
     why,
     cancel,
     retry,
+    suspend,
+    resume,
+    terminate,
+    complete_timers,
+    complete,
+    fail,
+    tag,
+    delete,
     purge,
+    export,
+    import_,
     doctor,
     topics,
     storage,

@@ -28,6 +28,7 @@ KINDS: dict[type, str] = {Branch: "branch", Together: "together", Note: "note"}
 ERROR = ("type", "message", "notes", "cause")  # the rest is for making the exception anew
 KEPT = (
     "workflow",
+    "version",
     "status",
     "started",
     "updated",

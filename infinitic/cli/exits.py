@@ -16,6 +16,7 @@ from infinitic.errors import (
     OperatorError,
     PayloadError,
     RemoteError,
+    TaskFailed,
     WorkflowCancelled,
     WorkflowFailed,
 )
@@ -25,7 +26,7 @@ OK, FAILED, USAGE, OPERATOR, TIMED_OUT, REFUSED, DIVERGED, BUG, INTERRUPTED = 0,
 TABLE = """\b
 Exit codes:
   0    done
-  1    the workflow failed, timed out or was cancelled
+  1    the workflow failed, timed out or was cancelled, or refused the call
   2    wrong use: an unknown option, malformed JSON, arguments that do not fit
   3    for the operator: configuration, storage, transport, registration
   4    waited longer than --timeout; what was sent stays sent
@@ -37,7 +38,7 @@ Exit codes:
 def code_of(error: BaseException) -> int:
     """The exit code that *error* ends the command with."""
     match error:
-        case WorkflowFailed() | WorkflowCancelled() | RemoteError():
+        case WorkflowFailed() | WorkflowCancelled() | TaskFailed() | RemoteError():
             return FAILED
         case click.UsageError() | PayloadError() | InvalidId():
             return USAGE

@@ -8,6 +8,7 @@ import click
 from attrs import evolve
 from rich.text import Text
 
+from dsl.calls import check_id
 from infinitic.backends import Backend
 from infinitic.cli.completing import complete_id
 from infinitic.cli.console import output, put, put_json
@@ -58,7 +59,8 @@ def why(settings: Settings, workflow_id: str) -> None:
 
 
 def read_reasons(backend: Backend, workflow_id: str) -> Reasons | NotTakenUp:
-    """Why an instance stands where it stands. Raises `UnknownWorkflow`, which suggests near ids."""
+    """Why an instance stands where it stands. Raises `InvalidId`; `UnknownWorkflow`, which suggests near ids."""
+    check_id(workflow_id)
     try:
         return when_known(lambda: _known(backend, workflow_id, patient=True))
     except UnknownWorkflow:

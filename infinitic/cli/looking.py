@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
+from dsl.calls import check_id
 from infinitic.cli import words
 from infinitic.cli.completing import complete_id
 from infinitic.cli.console import output, put, put_json, say
 from infinitic.cli.data import record_data, story_data
+from infinitic.cli.filters import filter_of, filtered
 from infinitic.cli.settings import (
     Settings,
     UnknownId,
@@ -24,11 +26,9 @@ from infinitic.cli.settings import (
     when_known,
 )
 from infinitic.cli.showing import STATUS_STYLES, shown
-from infinitic.cli.values import since as instant_since
 from infinitic.errors import UnknownWorkflow
-from infinitic.events import from_datetime
 from infinitic.history import decode_turn
-from infinitic.records import STATUSES, Filter, StateRecord
+from infinitic.records import Filter, StateRecord
 from infinitic.storages import Storage
 from infinitic.story import Story, tell
 
@@ -38,10 +38,7 @@ GAP, LEAST = 2, 20
 
 @click.command("list")
 @click.argument("prefix", default="")
-@click.option("--workflow", help="Of this workflow only.")
-@click.option("--status", type=click.Choice(STATUSES), help="Of this status only.")
-@click.option("--tag", help="With this tag only.")
-@click.option("--since", type=instant_since, help="Started in the last 2h, or since 2026-07-01T12:00.")
+@filtered()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @as_json()
 @everywhere(hidden=True)
@@ -49,10 +46,7 @@ GAP, LEAST = 2, 20
 def list_(
     settings: Settings,
     prefix: str,
-    workflow: str | None,
-    status: str | None,
-    tag: str | None,
-    since: datetime | None,
+    which: dict[str, Any],
     limit: int,
 ) -> None:
     """List instances, the newest first.
@@ -63,21 +57,18 @@ def list_(
     Examples:
       infinitic list --status suspended
       infinitic list trip- --since 2h --json
+      infinitic list --waiting-for Hotels.book --until 1d
     """
-    where = Filter(
-        workflow=workflow or "",
-        status=status or "",
-        tag=tag or "",
-        since=0 if since is None else from_datetime(since),
-        id_prefix=prefix,
-    )
+    if prefix and "id_prefix" in which:
+        raise click.UsageError("give PREFIX or --id-prefix, not both")
+    where = filter_of(which | ({"id_prefix": prefix} if prefix else {}))
     with open_storage(settings, "infinitic list") as storage:
         records, now = list(_found(storage, where, limit + 1)), storage.now()
     if settings.json:
         put_json(json.dumps([record_data(record) for record in records[:limit]], ensure_ascii=False))
         return
     if records:
-        put(_table(records[:limit], now, output().width))
+        put(table_of(records[:limit], now, output().width))
     else:
         say("there is none" if where != Filter() else "there is none yet")
     if len(records) > limit:
@@ -93,7 +84,7 @@ def _found(storage: Storage, where: Filter, limit: int) -> Iterator[StateRecord]
         yield from page.records
 
 
-def _table(records: Sequence[StateRecord], now: int, width: int) -> Table:
+def table_of(records: Sequence[StateRecord], now: int, width: int) -> Table:
     """One line an instance: what does not fit into *width* is cut off the last column."""
     rows = [_row(record, now) for record in records]
     widths = [max(len(header), *(len(row[n]) for row in rows)) for n, header in enumerate(HEADERS)]
@@ -143,7 +134,8 @@ def show(settings: Settings, workflow_id: str, everything: bool) -> None:
 
 
 def read_story(storage: Storage, workflow_id: str) -> Story:
-    """The story of the current run of an instance. Raises `UnknownWorkflow`, which suggests near ids."""
+    """The story of the current run of an instance. Raises `InvalidId`; `UnknownWorkflow`, which suggests near ids."""
+    check_id(workflow_id)
     try:
         record = when_known(lambda: _record(storage, workflow_id))
     except UnknownWorkflow as error:

@@ -18,6 +18,8 @@ from dsl.workflows import Method, Workflow, WorkflowFunction
 from infinitic.errors import InfiniticError, RegistrationError
 from infinitic.worker.registry import is_implemented
 
+OURS = Path(__file__).parents[1]
+
 
 @frozen
 class Found:
@@ -85,7 +87,9 @@ def _module_hint(name: str) -> str:
     near = get_close_matches(name.replace("/", "."), there, n=1)
     if near:
         return f"Did you mean {near[0]}?"
-    here = f"There are {', '.join(there[:10])}." if there else "There is no Python file."
+    here = (
+        f"There {'is' if len(there) == 1 else 'are'} {', '.join(there[:10])}." if there else "There is no Python file."
+    )
     return f"Modules are looked for in the working directory {Path.cwd()}. {here}"
 
 
@@ -94,12 +98,22 @@ def _packages() -> set[str]:
 
 
 def _broken(name: str, error: Exception) -> RegistrationError:
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if "importlib" not in one.filename]
-    place = f"{frames[-1].filename}:{frames[-1].lineno}: " if len(frames) > 1 else ""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not _is_passed_over(one.filename)]
+    place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{error.filename}:{error.lineno}: "
     problem = f"{place}{type(error).__name__}: {error}"
     return RegistrationError(f"{name} cannot be imported: {problem}", "--debug shows the traceback.")
+
+
+def _is_passed_over(file: str) -> bool:
+    """Whether a frame in *file* is not the user's: what is wrong stands in the line that called it."""
+    return (
+        file.startswith("<")
+        or "importlib" in file
+        or Path(file).is_relative_to(OURS)
+        or Path(file).is_relative_to(OURS.with_name("dsl"))
+    )
 
 
 # -------------------------------------------------------------------------------------------- definitions

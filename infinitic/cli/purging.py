@@ -1,4 +1,4 @@
-"""`purge`: remove ended instances whose retention has passed, or that ended so long ago as one says."""
+"""`purge` and `delete`: remove ended instances whose retention has passed, or that ended long ago, or one by its id."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from dsl.calls import check_id
+from infinitic import storages
 from infinitic.cli import words
+from infinitic.cli.bulk import Outcome, finish
+from infinitic.cli.completing import complete_id
 from infinitic.cli.console import errors, output, put, put_json, say
+from infinitic.cli.filters import filter_of
 from infinitic.cli.looking import GAP
-from infinitic.cli.settings import Settings, as_json, everywhere, open_storage
+from infinitic.cli.settings import Settings, UnknownId, as_json, everywhere, near_ids, open_storage
 from infinitic.cli.showing import STATUS_STYLES
 from infinitic.cli.values import duration
 from infinitic.config import scheme_of
+from infinitic.errors import UnknownWorkflow, WorkflowInUse
 from infinitic.records import CANCELLED, COMPLETED, FAILED, TERMINATED, Filter
 from infinitic.storages import Past, Storage
 
@@ -84,7 +90,8 @@ def purge(
     embedded = scheme_of(settings.config().storage or "") == "sqlite"
     if vacuum and not embedded:
         raise click.UsageError("--vacuum is for a SQLite file: servers see to their space themselves")
-    where = Filter(status=status or "", workflow=workflow or "")
+    given = {"status": status, "workflow": workflow}
+    where = filter_of({name: value for name, value in given.items() if value is not None})
     with open_storage(settings, "infinitic purge") as storage:
         now = storage.now()
         before = 0 if older_than is None else now - older_than // timedelta(microseconds=1)
@@ -96,6 +103,36 @@ def purge(
     _report(counts, now, dry_run, freed)
     if embedded and freed is None and counts.removed and not dry_run:
         say("the file keeps its size, and uses the space anew: --vacuum gives it back")
+
+
+@click.command()
+@click.argument("workflow_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_id)
+@everywhere(hidden=True)
+@click.pass_obj
+def delete(settings: Settings, workflow_ids: tuple[str, ...]) -> None:
+    """Remove ended instances at once, by their ids.
+
+    With their results and histories, whatever their retention. One that has not ended stays: cancel it first.
+
+    \b
+    Example:
+      infinitic delete trip-42 trip-43
+    """
+    for one in workflow_ids:
+        check_id(one)
+    outcome = Outcome()
+    with open_storage(settings, "infinitic delete") as storage:
+        outcome.take((one, _deleted(storage, one)) for one in dict.fromkeys(workflow_ids))
+    finish(outcome, "gone")
+
+
+def _deleted(storage: Storage, workflow_id: str) -> Exception | None:
+    try:
+        if not storages.delete(storage, workflow_id):
+            return UnknownId(UnknownWorkflow("", workflow_id), near_ids(storage, workflow_id))
+    except WorkflowInUse as error:
+        return error
+    return None
 
 
 def _purged(

@@ -7,10 +7,12 @@ from shlex import quote
 from typing import TypeAlias
 
 from infinitic.cli import words
+from infinitic.engine.alone import ALONE
 from infinitic.events import ErrorValue, Frame
 from infinitic.records import COMPLETED, FAILED, OPEN, RUNNING, SUSPENDED, TERMINATED
-from infinitic.story import Link, NotTakenUp, Reasons, Step, Wanted
+from infinitic.story import Link, Note, NotTakenUp, Reasons, Step, Story, Wanted
 from infinitic.transports import Traffic
+from infinitic.worker.exports import IMPORTED
 
 Advice: TypeAlias = tuple[str, str]
 """A command, without `infinitic`, and what it does."""
@@ -23,12 +25,17 @@ EVENTS: Mapping[str, str] = {
     "started": "start",
     "completed": "task answer",
     "attempt_failed": "failed attempt",
+    "task_started": "begun attempt",
+    "heartbeat": "heartbeat",
     "fired": "timer",
     "signal": "signal",
     "call": "method call",
     "cancel": "cancellation",
     "answered": "answer of another instance",
     "retried": "retry",
+    "terminate": "termination",
+    "complete_timers": "completion of timers",
+    "tags": "change of tags",
 }
 
 
@@ -38,7 +45,7 @@ def paragraph(why: Reasons | NotTakenUp, now: int) -> tuple[str, str]:
         return f"{why.workflow} {why.workflow_id}", _not_taken_up(why, now)
     story = why.story
     if story.status == RUNNING:
-        said = [*_waits(why, now), *_orphaned(why, now)]
+        said = [*_waits(why, now), *_cancelling(story, now), *_orphaned(why, now)]
     elif story.status == SUSPENDED:
         said = [*_suspended(why, now), *_orphaned(why, now)]
     else:
@@ -51,7 +58,7 @@ def advice(why: Reasons | NotTakenUp) -> list[Advice]:
     if isinstance(why, NotTakenUp):
         if why.holder or (why.traffic is not None and why.traffic.consumers):
             return [(f"why {quote(why.workflow_id)}", "asks again")]
-        return [_worker(f"a module that holds the workflow {why.workflow}")]
+        return [_worker_of(why.workflow)]
     return list(dict.fromkeys(_helps(why)))[:HELPS]
 
 
@@ -71,6 +78,9 @@ def _not_taken_up(why: NotTakenUp, now: int) -> str:
 
 
 def _waits(why: Reasons, now: int) -> Iterable[str]:
+    if why.story.begins:
+        yield f"has not begun yet: its code is {_due(why.story.begins, now)}."
+        return
     if not why.wanted:
         idle = not (why.coming or why.unsent or why.inbox)
         cause = ": its branches wait for each other" if idle else " that is known"
@@ -85,12 +95,19 @@ def _waits(why: Reasons, now: int) -> Iterable[str]:
         yield f"Besides, it waits for {_listed(others, why.story.waiting - SHOWN)}."
 
 
+def _cancelling(story: Story, now: int) -> Iterable[str]:
+    """What an instance waits for that was cancelled, it waits for in its cleanup."""
+    asked = [one.at for one in story.methods[0].nodes if isinstance(one, Note) and one.kind == "cancel"]
+    if asked:
+        yield f"Its cancellation was asked for {_when(asked[0], now)}."
+
+
 def _what(step: Step) -> str:
     match step.kind:
         case "timer":
             return f"a timer of {words.duration(step.delay)}" if step.delay is not None else "a timer"
         case "receive":
-            return f"a signal in the channel {step.label}"
+            return f"a signal in the channel {step.label}{f' ({step.which})' if step.which else ''}"
         case "child":
             return f"its child {step.owner} {step.workflow_id}"
         case "call":
@@ -119,6 +136,7 @@ def _detail(one: Wanted, now: int) -> Iterable[str]:
     if step.kind == "task":
         yield from _attempts(step, now)
         yield from _progress(one)
+        yield from _limits(step, now)
     if one.chain:
         yield f"{'The child' if step.kind == 'child' else 'That one'} {_chain(one.chain, now)}."
 
@@ -134,6 +152,15 @@ def _attempts(step: Step, now: int) -> Iterable[str]:
     yield f"{said}; attempt {step.attempt + 1} is {_due(step.next_at, now)}." if step.next_at else f"{said}."
 
 
+def _limits(step: Step, now: int) -> Iterable[str]:
+    if step.wait is None:
+        return
+    if step.wait.heard:
+        yield f"Its attempt was last heard of {words.ago(step.wait.heard, now)}."
+    for name, when in step.wait.deadlines.items():
+        yield f"Its {name} is {_due(when, now)}."
+
+
 def _raised(error: ErrorValue) -> str:
     stack = words.own_frames(error.stack)
     return f" (raised{_at(stack).removeprefix(',')})" if stack else ""
@@ -145,6 +172,8 @@ def _progress(one: Wanted) -> Iterable[str]:
     attempt = f"Attempt {step.attempt}" if step.attempt > 1 else "It"
     if step.stopped:
         yield "Its cancellation was sent."
+    elif step.task_id:
+        yield f"Its function has returned, and it waits for client.complete({step.task_id!r}, …)."
     elif one.runs:
         yield f"{attempt} runs in {one.holder}."
     elif one.holder:
@@ -164,6 +193,8 @@ def _state(one: Wanted, now: int) -> str:
         last = step.attempts[-1].error if step.attempts else None
         failed = f": {words.error(last, words.LONG)}" if last is not None else ""
         return f", attempt {step.attempt + 1} of which is {words.due(step.next_at, now)}{failed}"
+    if step.task_id:
+        return ", which somebody is to complete"
     if step.kind == "task" and one.runs:
         return f", which runs in {one.holder}"
     if step.kind == "task" and one.traffic is not None and not one.traffic.consumers:
@@ -239,11 +270,22 @@ def _suspended(why: Reasons, now: int) -> Iterable[str]:
     story = why.story
     reason = words.reason(story.reason, story.workflow_id).rstrip(".")
     yield f"has been suspended {_lasting(why.since, now)}: {reason}."
-    what = f"what waits in its inbox ({_inbox(why)})" if why.inbox else "the next event for it"
-    yield f"Nothing is lost: it goes on with {what} once a worker starts that has other code of {story.workflow}."
+    if not _is_imported(story):
+        yield _goes_on(why)
     if why.wanted:
         first = why.wanted[0].step
         yield f"Before, it waited for {_what(first)}{_at(first.stack)}."
+
+
+def _is_imported(story: Story) -> bool:
+    """Whether it is only a picture of one that goes on elsewhere: to resume it would do everything twice."""
+    return IMPORTED in story.reason
+
+
+def _goes_on(why: Reasons) -> str:
+    what = f"what waits in its inbox ({_inbox(why)})" if why.inbox else "the next event for it"
+    when = "somebody resumes it" if why.by_hand else f"a worker starts that has other code of {why.story.workflow}"
+    return f"Nothing is lost: it goes on with {what} once {when}."
 
 
 def _ended(why: Reasons, now: int) -> Iterable[str]:
@@ -261,7 +303,8 @@ def _ended(why: Reasons, now: int) -> Iterable[str]:
         if not story.reason:
             yield "Nothing will try it again by itself."
     else:
-        yield f"{said}."
+        given = why.error.fields.get("reason") if why.error is not None else None
+        yield f"{said}: {given}." if given else f"{said}."
     if story.reason:
         reason = words.reason(story.reason, story.workflow_id).rstrip(".")
         yield f"What came after that waits in its inbox ({_inbox(why)}) and cannot be applied: {reason}."
@@ -276,7 +319,7 @@ def _culprit(why: Reasons) -> Iterable[str]:
     if step is not None:
         last = step.attempts[-1] if step.attempts else None
         attempt = f"attempt {last.number} of " if last is not None and last.number > 1 else ""
-        where = f" on {last.worker}" if last is not None and last.worker else ""
+        where = f" on {last.worker}" if last is not None and last.number else ", by hand" if last is not None else ""
         yield f"It comes from {attempt}{_what(step)}{where}{_raised(step.error) if step.error is not None else ''}."
     elif error is not None and error.cause is not None:
         yield f"It was caused by {words.error(error.cause)}{_raised(error.cause)}."
@@ -288,7 +331,7 @@ def _culprit(why: Reasons) -> Iterable[str]:
 def _helps(why: Reasons) -> Iterable[Advice]:
     story, id = why.story, quote(why.story.workflow_id)
     if story.status == SUSPENDED or story.reason:
-        yield _worker(f"with code of {story.workflow} that fits")
+        yield from _resumes(why, id)
     elif story.status == FAILED:
         yield f"retry {id}", "goes on where it failed"
         if why.culprit is not None and why.culprit.workflow_id:
@@ -297,15 +340,24 @@ def _helps(why: Reasons) -> Iterable[Advice]:
         yield f"result {id}", "prints what it returned"
     elif story.status == RUNNING:
         if why.traffic is not None and not why.traffic.consumers:
-            yield _worker(f"a module that holds the workflow {story.workflow}")
+            yield _worker_of(story.workflow)
         for one in why.wanted[:SHOWN]:
             yield from _helps_with(one, id)
     yield f"show {id}", "shows all its steps"
 
 
+def _resumes(why: Reasons, id: str) -> Iterable[Advice]:
+    if not why.by_hand:
+        yield _worker(f"with code of {why.story.workflow} that fits")
+    elif not _is_imported(why.story):
+        yield f"resume {id}", "lets it go on"
+
+
 def _helps_with(one: Wanted, id: str) -> Iterable[Advice]:
     step = one.step
-    if step.kind == "task" and one.traffic is not None and not one.traffic.consumers:
+    if step.task_id:
+        yield f"complete {step.task_id} VALUE", f"answers {step.label}"
+    elif step.kind == "task" and one.traffic is not None and not one.traffic.consumers:
         yield _worker(f"a module that implements {step.owner}")
     elif step.kind == "receive":
         kind = step.wait.expects if step.wait is not None else ""
@@ -313,6 +365,12 @@ def _helps_with(one: Wanted, id: str) -> Iterable[Advice]:
         yield f"signal {id} {quote(step.label)} VALUE", what
     elif one.chain:
         yield f"why {quote(one.chain[-1].workflow_id)}", "tells more of what holds it up"
+
+
+def _worker_of(workflow: str) -> Advice:
+    return _worker(
+        "a module that holds any workflow" if workflow == ALONE else f"a module that holds the workflow {workflow}"
+    )
 
 
 def _worker(what: str) -> Advice:

@@ -1,4 +1,4 @@
-"""Calls by name: of workflows, methods, queries and channels whose code is not at hand.
+"""Calls by name: of workflows, tasks, methods, queries and channels whose code is not at hand.
 
 The definitions made here take exactly the arguments that were given, of any type: the worker, which has the
 code, judges whether they fit.
@@ -13,6 +13,7 @@ from typing import Any
 
 from dsl.calls import Call, Query
 from dsl.channels import Channel
+from dsl.services import Task
 from dsl.workflows import Method, QueryMethod, Workflow, WorkflowFunction
 
 
@@ -28,6 +29,12 @@ def start(workflow: str, method: str, arguments: Mapping[str, Any]) -> Call[Any]
         **arguments
     )
     return call
+
+
+def task(service: str, name: str, arguments: Mapping[str, Any]) -> Call[Any]:
+    """The call of a task of a *service*; that of a function is named as it is. Raises `ValueError`."""
+    made: Task[..., Any, Any] = Task(_taking(arguments), name=name, service=service)
+    return made(**arguments)
 
 
 def call(workflow: str, workflow_id: str, method: str, arguments: Mapping[str, Any]) -> Call[Any]:

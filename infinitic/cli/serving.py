@@ -20,6 +20,7 @@ from infinitic.cli.logs import log_to_stderr
 from infinitic.cli.modules import Found, load
 from infinitic.cli.settings import Settings, everywhere
 from infinitic.config import EMBEDDED, load_config, scheme_of, shown
+from infinitic.engine.alone import ALONE
 from infinitic.errors import ConfigurationError
 from infinitic.worker import Worker
 from infinitic.worker.children import ChildPool
@@ -215,6 +216,8 @@ def _introduction(made: Worker, found: Found, settings: Settings, stops: str) ->
 
 def _workflows(made: Worker) -> Iterable[str]:
     for name, program in sorted(made.registry.programs.items()):
+        if name == ALONE:
+            continue  # everybody serves it
         methods = ", ".join(one for one, member in program.members.items() if isinstance(member, Method))
         yield f"{name} ({methods})" if methods else name
 

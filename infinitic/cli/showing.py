@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from attrs import evolve
@@ -13,7 +14,9 @@ from rich.tree import Tree
 from infinitic.cli import words
 from infinitic.events import ErrorValue, Frame
 from infinitic.records import COMPLETED, RUNNING, SUSPENDED
+from infinitic.serialization import meta_of
 from infinitic.story import Attempt, Branch, Method, Node, Note, Step, Story, Together
+from infinitic.story.nodes import NoteKind
 
 DONE, BROKEN, OPEN, GONE, AGAIN = "✔", "✗", "●", "○", "↻"
 STYLES = {DONE: "green", BROKEN: "red", OPEN: "cyan", GONE: "dim", AGAIN: "yellow"}
@@ -70,9 +73,11 @@ def _relations(story: Story) -> Iterable[str]:
     if story.tags:
         yield "tags " + ", ".join(story.tags)
     if story.meta:
-        yield "meta " + ", ".join(f"{name}={one}" for name, one in story.meta.items())
+        yield "meta " + ", ".join(f"{name}={one}" for name, one in meta_of(story.meta).items())
     if story.parent is not None:
         yield f"child of {story.parent.workflow} {story.parent.workflow_id}"
+    if story.version > 1:
+        yield f"version {story.version}"
     if story.previous:
         yield f"goes on from run {story.previous}"
 
@@ -81,6 +86,8 @@ def _tail(story: Story) -> Iterable[Text]:
     for signal in story.unreceived:
         data = words.value(bytes(signal.value).decode(errors="replace"))
         yield _line(OPEN, f"{signal.channel} holds {data}, which nothing has received yet")
+    for channel, count in Counter(signal.channel for signal in story.dropped).items():
+        yield _line(GONE, f"{channel} has dropped {words.counted(count, 'signal')}, for which nobody waited")
     if story.late:
         yield _line(OPEN, f"{story.late} under way although the run has ended: nobody waits for it")
 
@@ -95,6 +102,8 @@ def _method(method: Method, story: Story, now: int, grow: Grow) -> Tree:
     grow(tree, method.nodes, now)
     if method.status != RUNNING:
         _end(tree, method)
+    elif story.begins and not method.call_id:
+        tree.add(_line(OPEN, f"its code is {words.due(story.begins, now)}", words.instant(story.begins)))
     elif not method.nodes:
         tree.add(_line(OPEN, "has asked for nothing yet"))
     return tree
@@ -170,24 +179,30 @@ def _waits_at(tree: Tree, stack: tuple[Frame, ...]) -> None:
         tree.add(Text(f"waits at {words.place(frame)}", style="dim"))
 
 
+NOTES: Mapping[NoteKind, tuple[str, str]] = {
+    "cancel": (GONE, "its cancellation was asked for"),
+    "timeout": (BROKEN, "the run took longer than its timeout"),
+    "cleanup": (BROKEN, "its cleanup took longer than its timeout"),
+    "terminate": (GONE, "its termination was asked for"),
+    "timers": (DONE, "its timers were completed by hand"),
+    "retried": (AGAIN, "the failure was taken back: retried by hand"),
+    "again": (AGAIN, "its failed tasks were retried by hand"),
+    "failed": (BROKEN, "failed"),
+    "tags": (DONE, "tags {} · from outside"),
+}
+
+
 def _note(tree: Tree, note: Note) -> None:
-    at = words.instant(note.at)
-    match note.kind:
-        case "cancel":
-            tree.add(_line(GONE, "its cancellation was asked for", at))
-        case "timeout":
-            tree.add(_line(BROKEN, "the run took longer than its timeout", at))
-        case "retried":
-            tree.add(_line(AGAIN, "the failure was taken back: retried by hand", at))
-        case "failed":
-            node = tree.add(_line(BROKEN, words.error(note.error) if note.error else "failed", at))
-            if note.error is not None:
-                _trace(node, note.error)
+    symbol, text = NOTES[note.kind]
+    said = words.error(note.error) if note.error else text.format(note.text)
+    node = tree.add(_line(symbol, said, words.instant(note.at)))
+    if note.kind == "failed" and note.error is not None:
+        _trace(node, note.error)
 
 
 def _step(tree: Tree, step: Step, now: int) -> None:
     node = tree.add(_line(_symbol(step), _what(step), *_detail(step, now), style=_style(step)))
-    if len(step.attempts) > 1 or step.status == "waiting":
+    if len(step.attempts) > 1 or step.status in ("waiting", "timed_out"):
         for attempt in step.attempts:
             _attempt(node, attempt)
     if step.error is not None:
@@ -210,19 +225,23 @@ def _style(step: Step) -> str:
 def _what(step: Step) -> str:
     """The command as it stands in the code, and its answer."""
     answer = f" → {words.value(step.value)}" if step.status == "completed" and step.value != "null" else ""
+    failure = f": {words.error(step.error)}" if step.error is not None else ""
     match step.kind:
         case "timer":
             length = words.duration(step.delay) if step.delay is not None else words.instant(step.due)
             return f"{step.label}({length})"
         case "receive":
-            return f"{step.label}.receive(){answer}"
+            return f"{step.label}.receive({step.which}){answer}{failure}"
         case "signal":
             return f"{step.label}.send({words.value(step.value)})"
+        case "tags":
+            return f"tags {step.label}"
         case "inline":
             return f"inline {step.label}{answer}"
+        case "patch":
+            return f'patched("{step.label}")'
         case "continue":
             return f"continues as new: {words.call(step.label, step.arguments)}"
-    failure = f": {words.error(step.error)}" if step.error is not None else ""
     return f"{words.call(step.label, step.arguments)}{answer}{failure}"
 
 
@@ -230,6 +249,8 @@ def _detail(step: Step, now: int) -> Iterable[str]:
     """The facts beside: whose, how often, how long, until when."""
     if step.workflow_id:
         yield ("to " if step.kind == "signal" else "on " if step.kind == "call" else "id ") + step.workflow_id
+    if step.to_tag:
+        yield f"to all tagged {step.to_tag}"
     if step.kind == "continue":
         yield f"run {step.run}"
     if step.status == "waiting":
@@ -255,17 +276,23 @@ def _waiting(step: Step, now: int) -> Iterable[str]:
         yield f"attempt {step.attempt}"
     if step.stopped:
         yield "its cancellation was sent"
+    if step.task_id:
+        yield f"waits for client.complete({step.task_id!r}, …)"
+    if step.wait is not None:
+        yield from words.limits(step.wait, now)
     yield f"for {words.duration(now - step.asked)}"
 
 
 def _attempt(tree: Tree, attempt: Attempt) -> None:
+    took, where = words.duration(attempt.ended - attempt.began), f"on {attempt.worker}" if attempt.worker else ""
+    if attempt.status == "ignored":
+        tree.add(_line(GONE, f"attempt {attempt.number}: returned too late, and nothing came of it", took, where))
     if attempt.error is None:
         return
     how = "timed out" if attempt.status == "timed_out" else words.error(attempt.error)
+    name = f"attempt {attempt.number}" if attempt.number else "by hand"
     next_in = f"again after {words.duration(attempt.next_at - attempt.ended)}" if attempt.next_at else ""
-    where = f"on {attempt.worker}" if attempt.worker else ""
-    took = words.duration(attempt.ended - attempt.began)
-    tree.add(_line(BROKEN, f"attempt {attempt.number}: {how}", took, where, next_in))
+    tree.add(_line(BROKEN, f"{name}: {how}", took, where, next_in))
 
 
 # --- lines ---

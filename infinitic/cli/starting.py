@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -12,9 +12,12 @@ from infinitic.cli import remote
 from infinitic.cli.completing import complete_id
 from infinitic.cli.console import output, put_json, say
 from infinitic.cli.settings import Settings, as_json, everywhere, open_client, when_known
-from infinitic.cli.values import arguments, duration, naming, pairs, put_answer
+from infinitic.cli.values import arguments, duration, moment, naming, pairs, put_answer
 from infinitic.client import Client
 from infinitic.client.calls import IF_EXISTS
+
+PATIENCE = timedelta(seconds=10)
+"""How long an instance may take to say that --if-exists lets it begin."""
 
 
 @click.command()
@@ -25,8 +28,15 @@ from infinitic.client.calls import IF_EXISTS
 @click.option("--tag", "tags", multiple=True, help="A tag to find it by; may be given several times.")
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", callback=pairs, help="What comes along with the run.")
 @click.option("--if-exists", type=click.Choice(IF_EXISTS), default="attach", help="When the id is taken.")
+@click.option("--delay", type=duration, help="Begin so much later, as in 90s, 5m, 2h or 1d.")
+@click.option("--at", "start_at", metavar="WHEN", type=moment, help="Begin then, as in 2030-01-31T08:00+01:00.")
+@click.option("--task", "is_task", is_flag=True, help="WORKFLOW is a task, SERVICE.TASK or a function, to run alone.")
 @click.option("--wait", is_flag=True, help="Wait for the result, and print it.")
-@click.option("--timeout", type=duration, help="How long to wait at most, as in 30s or 5m.")
+@click.option(
+    "--timeout",
+    type=duration,
+    help="How long to wait at most, as in 30s or 5m; for an answer to --if-exists 10s unless given.",
+)
 @as_json()
 @everywhere(hidden=True)
 @click.pass_obj
@@ -39,6 +49,9 @@ def start(
     tags: tuple[str, ...],
     meta: dict[str, Any],
     if_exists: Any,
+    delay: timedelta | None,
+    start_at: datetime | None,
+    is_task: bool,
     wait: bool,
     timeout: timedelta | None,
 ) -> None:
@@ -51,20 +64,29 @@ def start(
     Examples:
       infinitic start trip city=Oslo nights=3 --id trip-42
       infinitic start trip --args '{"city": "Oslo", "nights": 3}' --wait
+      infinitic start --task Hotels.book city=Oslo --wait
       infinitic start Loyalty.run weeks=52 --id ada --if-exists restart
     """
-    if timeout is not None and not wait:
-        raise click.UsageError("--timeout says how long to --wait; it is of no use alone")
-    name, _, method = workflow.rpartition(".") if "." in workflow else (workflow, "", "")
+    _check(waits=wait or if_exists != "attach", timeout=timeout, delay=delay, start_at=start_at)
+    name, _, member = workflow.rpartition(".")
     with naming("WORKFLOW"):
-        call = remote.start(name, method, arguments(args, given))
+        described = remote.task if is_task else remote.start
+        call = described(name or member, member if name or is_task else "", arguments(args, given))
     with open_client(settings, creates=True) as client:
-        handle = client.start(call, id=workflow_id, tags=tags, meta=meta, if_exists=if_exists)
+        when: Any = {"delay": delay, "start_at": start_at, "timeout": timeout if wait else timeout or PATIENCE}
+        handle = client.start(call, id=workflow_id, tags=tags, meta=meta, if_exists=if_exists, **when)
         if wait:
             say(f"started {workflow} {handle.id}")
             put_answer(handle.result(timeout), json_wanted=settings.json)
         else:
             _put_id(handle.id, workflow, settings)
+
+
+def _check(*, waits: bool, timeout: timedelta | None, delay: timedelta | None, start_at: datetime | None) -> None:
+    if timeout is not None and not waits:
+        raise click.UsageError("--timeout says how long to --wait, or for --if-exists; it is of no use alone")
+    if delay is not None and start_at is not None:
+        raise click.UsageError("give --delay or --at, not both")
 
 
 def _put_id(workflow_id: str, workflow: str, settings: Settings) -> None:

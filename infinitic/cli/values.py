@@ -28,15 +28,15 @@ def parsed(text: str) -> Any:
         return text
 
 
-def arguments(given: str | None, pairs: Iterable[str]) -> dict[str, Any]:
-    """The arguments by name, of `--args` and of KEY=VALUE pairs together. Raises `click.BadParameter`."""
+def arguments(given: str | None, pairs: Iterable[str], what: str = "arguments") -> dict[str, Any]:
+    """The arguments by name, of `--args` and of KEY=VALUE pairs. Raises `click.BadParameter`, naming *what*."""
     found: dict[str, Any] = {} if given is None else _object(_content(given))
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise click.BadParameter(f"{pair!r} is no KEY=VALUE, as in city=Oslo", param_hint="arguments")
+            raise click.BadParameter(f"{pair!r} is no KEY=VALUE, as in city=Oslo", param_hint=what)
         if name in found:
-            raise click.BadParameter(f"{name} is given twice", param_hint="arguments")
+            raise click.BadParameter(f"{name} is given twice", param_hint=what)
         found[name] = parsed(text)
     return found
 
@@ -69,8 +69,8 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def pairs(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """KEY=VALUE options as a dict."""
-    return arguments(None, given)
+    """The KEY=VALUE options `--meta` as a dict."""
+    return arguments(None, given, "--meta")
 
 
 def duration(text: str) -> timedelta:
@@ -88,10 +88,15 @@ def since(text: str) -> datetime:
     """An instant: a length of time ago, or a date with or without a time, UTC unless it says otherwise."""
     if LENGTH.fullmatch(text.strip()):
         return datetime.now(UTC) - duration(text)
+    return moment(text, "2h, 7d, ")
+
+
+def moment(text: str, also: str = "") -> datetime:
+    """A date with or without a time, UTC unless it says otherwise. *also* is what else may be written."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        problem = f"{text!r} is no instant: write 2h, 7d, 2026-07-01 or 2026-07-01T12:00"
+        problem = f"{text!r} is no instant: write {also}2026-07-01 or 2026-07-01T12:00"
         raise click.BadParameter(problem) from None
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
@@ -116,11 +117,21 @@ def wait(one: Wait, now: int) -> str:
     """As in `charge, attempt 3 due in 12 s: ConnectionError: no route`."""
     if one.kind == "timer":
         return f"sleep, {due(one.next_at, now)}"
-    name = f"{one.name}.receive()" if one.kind == "receive" else one.name
+    name = f"{one.name}.receive({one.which})" if one.kind == "receive" else one.name
+    if one.delegated:
+        return f"{name}, which somebody is to complete"
     if one.kind == "task" and one.next_at:
         failure = f": {error(one.error, LONG)}" if one.error is not None else ""
         return f"{name}, attempt {one.attempt + 1} {due(one.next_at, now)}{failure}"
     return f"{name}, attempt {one.attempt}" if one.kind == "task" and one.attempt > 1 else name
+
+
+def limits(one: Wait, now: int) -> Iterable[str]:
+    """As in `total_timeout due in 3 min`, `last heard of 5 s ago`: what limits a task, and how its attempt is."""
+    if one.heard:
+        yield f"last heard of {ago(one.heard, now)}"
+    for name, when in one.deadlines.items():
+        yield f"{name} {due(when, now)}"
 
 
 def reason(text: str, workflow_id: str) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from infinitic.client.awaited import Awaited
 from infinitic.client.calls import Decode, Request
+from infinitic.client.operations import DONE, TOO_LATE, Operation
+from infinitic.engine.alone import ALONE
 from infinitic.errors import (
     InfiniticError,
     RemoteError,
+    TaskCancelled,
+    TaskFailed,
     UnknownWorkflow,
     WorkflowCancelled,
     WorkflowExists,
     WorkflowFailed,
     WorkflowFinished,
+    WorkflowTerminated,
     WorkflowTimedOut,
 )
 from infinitic.events import ErrorValue, to_datetime
@@ -21,7 +27,7 @@ from infinitic.messages import Reply, reply_of
 from infinitic.records import CANCELLED, COMPLETED, FAILED, TERMINATED, StateRecord, Wait
 from infinitic.serialization import error_value, rebuild
 
-ENDED = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled", TERMINATED: "cancelled"}
+ENDED = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled", TERMINATED: "terminated"}
 SHOWN_WAITS = 3
 
 
@@ -41,24 +47,40 @@ def answer_of(reply: Reply, request: Request) -> Any:
     return value_of(reply, request.workflow, request.label, request.decode)
 
 
-def check_cancelled(reply: Reply, workflow: str) -> None:
-    """Raises what a reply says against a cancellation; that it was cancelled before is nothing against it."""
+def check_begun(reply: Reply, request: Request) -> None:
+    """Raises what *reply* says against a start."""
+    value_of(reply, request.workflow, request.label, None)
+
+
+ENDINGS: dict[str, Callable[[str, str, BaseException], Exception]] = {
+    "failed": WorkflowFailed,
+    "timed_out": WorkflowTimedOut,
+    "terminated": lambda label, id, cause: WorkflowTerminated(label, id, getattr(cause, "reason", "")),
+    "cancelled": lambda label, id, cause: WorkflowCancelled(label, id),
+}
+"""What somebody sees of a run that did not complete."""
+
+
+def check_done(event: Operation, reply: Reply, workflow: str, label: str) -> None:
+    """Raises what *reply* says against an operation; that it was done before is nothing against it."""
     cause = _cause(reply.error)
-    if reply.status == "finished" and isinstance(cause, WorkflowFinished) and cause.status == CANCELLED:
+    if reply.status == "finished" and isinstance(cause, WorkflowFinished) and cause.status == DONE.get(type(event)):
         return
-    value_of(reply, workflow, workflow, None)
+    try:
+        value_of(reply, workflow, label, None)
+    except WorkflowFinished as error:
+        error.said = TOO_LATE[type(event)]
+        raise
 
 
 def error_of(reply: Reply, workflow: str, label: str) -> Exception:
     """What a reply says that is no success."""
     workflow_id, cause = reply.workflow_id, _cause(reply.error)
+    if workflow == ALONE and (of_task := _of_task(reply.status, label, cause)) is not None:
+        return of_task
+    if reply.status in ENDINGS:
+        return ENDINGS[reply.status](label, workflow_id, cause)
     match reply.status:
-        case "failed":
-            return WorkflowFailed(label, workflow_id, cause)
-        case "timed_out":
-            return WorkflowTimedOut(label, workflow_id, cause)
-        case "cancelled":
-            return WorkflowCancelled(label, workflow_id)
         case "unknown":
             return UnknownWorkflow(workflow, workflow_id)
         case "finished" if not isinstance(cause, WorkflowFinished):
@@ -66,6 +88,13 @@ def error_of(reply: Reply, workflow: str, label: str) -> Exception:
         case "exists" if not isinstance(cause, WorkflowExists):
             return WorkflowExists(workflow, workflow_id, "not known")
     return refusal(reply)
+
+
+def _of_task(status: str, label: str, cause: BaseException) -> Exception | None:
+    """What happened to a task that runs alone; None when it was something of the workflow around it."""
+    if status == "cancelled":
+        return TaskCancelled(label)
+    return cause if status == "failed" and isinstance(cause, TaskFailed) else None
 
 
 def refusal(reply: Reply) -> Exception:
@@ -155,7 +184,8 @@ def too_long(
     if trouble is not None:
         return f"{said}; what is heard of it is uncertain just now: {trouble}"
     reasons = [_waits_for(record, awaited)] if known and not (unserved and record is None) else []
-    reasons += [f"no worker serves {awaited.workflow} just now"] if unserved else []
+    served = awaited.workflow if awaited.workflow != ALONE else "workflows, of which a task alone is one,"
+    reasons += [f"no worker serves {served} just now"] if unserved else []
     return "; ".join([said, *filter(None, reasons)])
 
 
@@ -179,6 +209,8 @@ def shown_wait(wait: Wait) -> str:
         facts.append(f"attempt {wait.attempt}")
     if wait.next_at:
         facts.append(f"due {to_datetime(wait.next_at).isoformat(timespec='seconds')}")
+    if wait.delegated:
+        facts.append("which somebody is to complete")
     if wait.error is not None:
         facts.append(f"last error {wait.error.summary}")
     what = "a timer" if wait.kind == "timer" else f"{wait.kind} {wait.name}"

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
+from dsl.services import Task
 from dsl.timers import Duration
-from infinitic.client.answers import call_status, check_cancelled, of_other_workflow, value_of
+from infinitic.client.answers import call_status, check_done, of_other_workflow, value_of
 from infinitic.client.awaited import Awaited
 from infinitic.client.calls import Decode, Request
+from infinitic.client.operations import FailedStatus, Operation, operation_on, retry_of
 from infinitic.client.session import Session, seconds_of
 from infinitic.errors import UnknownWorkflow
+from infinitic.events import (
+    CancelRequested,
+    ResumeRequested,
+    Retried,
+    SuspendRequested,
+    TerminateRequested,
+    TimersCompleted,
+)
 from infinitic.history import Turn
+from infinitic.ids import new_id
 from infinitic.messages import Reply
 from infinitic.records import RUNNING, StateRecord
 
@@ -48,10 +59,11 @@ class Handle(Generic[R_co]):
 
         *timeout* is in seconds, or a timedelta; without one it waits as long as it takes, and 0 only looks.
         None at once for a signal that was sent. Raises `WorkflowFailed` (its `__cause__` is what the code
-        raised), `WorkflowTimedOut`, `WorkflowCancelled`, `UnknownWorkflow`, `WorkflowExists` (the id belongs
-        to another workflow), `WorkflowFinished` (it took no call any more), `DecodeError` (the result is not
-        what the definition declares), and `TimeoutError`: the instance goes on. After a failure the next call
-        looks anew: a retry may have changed it.
+        raised), `WorkflowTimedOut`, `WorkflowTerminated`, `WorkflowCancelled`, `UnknownWorkflow`,
+        `WorkflowExists` (the id belongs to another workflow), `WorkflowFinished` (it took no call any more),
+        `DecodeError` (the result is not what the definition declares), and `TimeoutError`: the instance goes
+        on. Of a task that runs alone it raises what happened to the task: `TaskFailed`, `TaskTimedOut`,
+        `TaskCancelled`. After a failure the next call looks anew: a retry may have changed it.
         """
         return self._answer(self._session.wait(self._awaited, seconds_of(timeout)))
 
@@ -100,30 +112,67 @@ class Handle(Generic[R_co]):
         `TimeoutError` when no worker answered within *timeout* (the request stays sent), `TypeError` for a
         signal.
         """
-        check_cancelled(self._session.exchange(self._cancellation(), seconds_of(timeout)), self.workflow)
+        self._do(CancelRequested(new_id(), self.call_id), timeout)
 
-    def retry(self, *, timeout: Duration | None = None) -> None:
-        """Take up a failed run again where it failed; back once the instance has the request.
+    def terminate(self, reason: str = "", *, timeout: Duration | None = None) -> None:
+        """End the run at once: no code of it runs, no cleanup either. Also where its code is missing or does not fit.
 
-        Raises what the instance says when it did not fail, `UnknownWorkflow`, and `TimeoutError` as `cancel`
-        does.
+        Whoever waits gets `WorkflowTerminated` with the *reason*. Its tasks and calls are cancelled; children as their
+        own `parent_close` says, else cancelled. Terminating again does nothing. Raises as `cancel`.
         """
-        reply = self._session.exchange(self._retry(), seconds_of(timeout))
-        self._retried(reply)
+        self._do(TerminateRequested(new_id(), reason), timeout)
 
-    def _cancellation(self) -> Request:
-        if self._is_signal:
-            raise TypeError("a signal that was sent cannot be taken back: handle.cancel() is for runs and calls")
-        return self._session.writer.cancel(self.workflow, self.id, self.call_id, self._awaited.label)
+    def suspend(self, reason: str = "", *, timeout: Duration | None = None) -> None:
+        """Have the instance stand still: what comes for it, timers too, waits in its inbox in order. Until `resume`.
 
-    def _retry(self) -> Request:
-        if self.call_id:
-            raise TypeError("a run is retried, and not one call: client.get(id, workflow).retry()")
-        return self._session.writer.retry(self.workflow, self.id, self._awaited.label)
+        The *reason* is shown to whoever looks at it. Raises as `cancel`.
+        """
+        self._do(SuspendRequested(new_id(), reason), timeout)
 
-    def _retried(self, reply: Reply) -> None:
-        value_of(reply, self.workflow, self._awaited.label, None)
-        self._session.waits.forget(reply)
+    def resume(self, *, timeout: Duration | None = None) -> None:
+        """Have a suspended instance go on with what waits in its inbox, in order.
+
+        One that its code suspended is tried once more. One that runs goes on as it is. Raises as `cancel`, and what
+        the instance says when it still cannot go on.
+        """
+        self._do(ResumeRequested(new_id()), timeout)
+
+    def complete_timers(self, method: str | None = None, *, timeout: Duration | None = None) -> None:
+        """Have all timers that the code waits for be over, as if they were due: `sleep`, `timeout`, `sleep_until`.
+
+        Only those of one *method*, by its name or call id; a call's handle means that call's. Retries of tasks and
+        limits of runs stay. Raises as `cancel`.
+        """
+        self._do(TimersCompleted(new_id(), method or self.call_id), timeout)
+
+    def retry(
+        self,
+        *,
+        task: str | Task[..., Any, Any] | None = None,
+        service: str | None = None,
+        status: FailedStatus | None = None,
+        timeout: Duration | None = None,
+    ) -> None:
+        """Take up a failed run again where it failed; back once it is: where that waits for its code, as a call does.
+
+        What failed unseen before, dispatched and not awaited yet, runs again by that. With *task*, *service* or
+        *status* ("failed", "timed_out") the dispatched tasks that failed so run again, in a run that goes on too:
+        who awaits one of them from then on waits for the new answer. Raises what the instance says when there is
+        nothing to retry, `UnknownWorkflow`, and `TimeoutError` as `cancel` does.
+        """
+        self._do(retry_of(task, service, status), timeout)
+
+    def _do(self, event: Operation, timeout: Duration | None) -> None:
+        self._done(event, self._session.exchange(self._operation(event), seconds_of(timeout)))
+
+    def _operation(self, event: Operation) -> Request:
+        checked = operation_on(event, self.call_id, is_signal=self._is_signal)
+        return self._session.writer.operation(checked, self.workflow, self.id, self._awaited.label)
+
+    def _done(self, event: Operation, reply: Reply) -> None:
+        check_done(event, reply, self.workflow, self._awaited.label)
+        if isinstance(event, Retried):
+            self._session.waits.forget(reply)
 
     def __repr__(self) -> str:
         call = f", call_id={self.call_id!r}" if self.call_id else ""
@@ -135,3 +184,14 @@ def sent_signal(session: Session, request: Request) -> Handle[None]:
     awaited = Awaited(request.workflow, request.workflow_id, request.call_id, label=request.label)
     awaited.news = Reply(request.workflow_id, "received", request.call_id)
     return Handle(session, awaited, None, is_signal=True)
+
+
+def called_on_all(session: Session, request: Request, tag: str) -> Handle[Any]:
+    """A handle to the call of a method on all instances that have a tag, of whose answers nothing will be heard."""
+
+    def refused(_: object) -> Any:
+        raise TypeError(f"{request.label} was called on all instances tagged {tag!r}: nobody waits for their answers")
+
+    awaited = Awaited(request.workflow, "", request.call_id, label=request.label)
+    awaited.news = Reply("", "completed", request.call_id)
+    return Handle(session, awaited, refused, is_signal=True)

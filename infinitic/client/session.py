@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
-from dsl.calls import Call, MethodCall, Query, Send, StartCall
+from dsl.calls import Call, MethodCall, Query, Send, StartCall, TaskCall, as_tags
 from dsl.timers import Duration, microseconds
+from dsl.workflows import Tagged, named_by
 from infinitic.backends import Backend
 from infinitic.client.answers import outcome, too_long
 from infinitic.client.awaited import Awaited
-from infinitic.client.calls import NOTHING, Given, Request, Writer, name_of, repeat_of
+from infinitic.client.calls import NOTHING, Given, Request, Writer, check_together, repeat_of
 from infinitic.client.waiting import LOOK_AGAIN, Driver, Waits
 from infinitic.clock import Clock, system_clock
-from infinitic.errors import InfiniticError, NoStorage, UnknownWorkflow
-from infinitic.events import from_datetime
+from infinitic.errors import InfiniticError, NoStorage, UnknownWorkflow, WorkflowInUse
+from infinitic.events import AnyEvent, TagsChanged, from_datetime
 from infinitic.history import Turn, decode_turn
 from infinitic.ids import new_id
 from infinitic.messages import Reply
-from infinitic.records import STATUSES, Filter, StateRecord
+from infinitic.records import OPEN, Filter, StateRecord
 from infinitic.serialization import Serializer
-from infinitic.storages import Storage
+from infinitic.storages import Storage, delete
 from infinitic.topics import workflow_topic
 
 NAMES = 10_000
 PAGE = 100
+SETTLE, POLL = 5.0, 0.02
+"""Seconds for which an instance that has just ended may not be deleted yet, and after which one looks again."""
 
 
 def seconds_of(timeout: Duration | None) -> float | None:
@@ -93,17 +96,26 @@ class Session:
         if isinstance(call, MethodCall):
             request = self.writer.method(call, given)
             return request, self.waits.expect(_awaited(request, call_id=request.call_id))
-        assert isinstance(call, StartCall)
-        request = self.writer.start(call, given)
+        assert isinstance(call, StartCall | TaskCall)
+        request = self.writer.task(call, given) if isinstance(call, TaskCall) else self.writer.start(call, given)
         self._started.put(request.workflow_id, request.workflow)
         certain = given.if_exists != "attach"
         awaited = _awaited(request, run=request.run if certain else "", start_id="" if certain else request.answer_id)
         awaited.former = self.waits.known_runs(request.workflow_id) if certain else frozenset()
         return request, self.waits.expect(awaited)
 
+    def begin_with(self, command: Any, start: Any, id: str | None) -> tuple[Request, Awaited]:
+        """What is to be sent for a call or a signal and the start of its instance, and the answer, listened for."""
+        check_together(command, start)
+        request = self.writer.together(command, start, id)
+        self._started.put(request.workflow_id, request.workflow)
+        if isinstance(command, MethodCall):
+            return request, self.waits.expect(_awaited(request, call_id=request.call_id))
+        return request, self.expect_answer(request)
+
     def signal(self, call: Send, given: Given = NOTHING, *, answered: bool) -> Request:
         """What is to be sent for a signal; may read the storage to know of which workflow the instance is."""
-        workflow = call.definition.owner or self.workflow_of(call.workflow_id)
+        workflow = call.definition.owner or (self.workflow_of(call.workflow_id) if call.workflow_id else "")
         return self.writer.signal(call, workflow, given, answered=answered)
 
     def expect_answer(self, request: Request) -> Awaited:
@@ -113,6 +125,19 @@ class Session:
     def request(self, call: Send | Query[Any]) -> Request:
         """What is to be sent for what `run` has answered at once."""
         return self.writer.query(call) if isinstance(call, Query) else self.signal(call, answered=True)
+
+    def retagging(self, workflow_id: str, add: Iterable[str], remove: Iterable[str]) -> Request:
+        """What is to be sent for tags that an instance gets and loses. Raises `InvalidId` and `TypeError`."""
+        added, removed = as_tags(add, "add="), as_tags(remove, "remove=")
+        event = TagsChanged(new_id(), added, removed)
+        return self.writer.operation(event, self.workflow_of(workflow_id), workflow_id, repr(workflow_id))
+
+    def to_all(self, those: Any, event: AnyEvent) -> None:
+        """Send an event to all instances that have a tag. Raises `TypeError` for what names none; as `publish` does."""
+        if not isinstance(those, Tagged):
+            raise TypeError(f"instances are named by their tag, as in Loyalty.by_tag('vip'), not by {those!r}")
+        self.waits.check_open()
+        self.backend.transport.publish([self.writer.broadcast(event, *named_by(those))])
 
     # --- waiting ---
 
@@ -222,6 +247,20 @@ class Session:
         """At most *limit* records, in pages, each read when it is wanted. Raises `NoStorage` at once."""
         return _pages(self.reader(what), where, limit)
 
+    def delete(self, workflow_id: str) -> bool:
+        """Remove an ended instance; whether there was one. Raises `NoStorage`, `WorkflowInUse`."""
+        storage, last = self.reader("client.delete()"), time.monotonic() + SETTLE
+        self._found.drop(workflow_id)
+        self._started.drop(workflow_id)
+        while True:
+            try:
+                return delete(storage, workflow_id)
+            except WorkflowInUse as error:
+                # That all is sent which an instance sends is noted a little after its end.
+                if error.status in OPEN or time.monotonic() > last:
+                    raise
+            time.sleep(POLL)
+
     def close(self) -> None:
         """Stop listening, close the backend. Again: nothing."""
         self.waits.close()
@@ -241,20 +280,6 @@ def _pages(storage: Storage, where: Filter, limit: int | None) -> Iterator[tuple
 
 def _awaited(request: Request, **facts: Any) -> Awaited:
     return Awaited(request.workflow, request.workflow_id, label=request.label, **facts)
-
-
-def wanted(workflow: Any, status: str | None, tag: str | None, since: datetime | None) -> Filter:
-    """Which instances `find` and `count` mean. Raises `ValueError` or `TypeError` for anything else."""
-    if status is not None and status not in STATUSES:
-        near = get_close_matches(str(status), STATUSES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(STATUSES)}"
-        raise ValueError(f"status={status!r} is none that there is: {hint}")
-    return Filter(
-        workflow="" if workflow is None else name_of(workflow),
-        status=status or "",
-        tag=tag or "",
-        since=0 if since is None else instant_of(since, "since"),
-    )
 
 
 def instant_of(when: Any, name: str) -> int:

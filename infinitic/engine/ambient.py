@@ -9,16 +9,19 @@ from contextvars import Token
 from datetime import datetime
 from typing import Any
 
+from dsl.calls import check_id
 from dsl.context import WORKFLOW, Context, CurrentWorkflow
 from dsl.errors import OutsideWorkflow, ReadOnly
 from infinitic.engine.branches import Branch, discard
 from infinitic.engine.ending import close_branches
 from infinitic.engine.instance import EVICTING, LIVE, QUERY, Diverged, Instance, LogLine
-from infinitic.engine.issuing import issue_receive
+from infinitic.engine.receiving import issue_receive
 from infinitic.engine.running import compensate, issue, spawn
 from infinitic.engine.settling import cancel, unseen
 from infinitic.engine.slots import COMPLETED, FAILED, Slot
 from infinitic.events import to_datetime
+from infinitic.history import PatchIssued
+from infinitic.serialization import meta_of
 
 
 class Ambient:
@@ -82,14 +85,18 @@ class Ambient:
         cancel(self._instance, slot)
 
     def drain(self, channel: str, type: Any) -> list[Any]:
-        """All buffered signals of a channel, each recorded as a receive of its own."""
-        branch = self._branch("a channel's signals")
+        """All buffered signals of a channel, each recorded as a receive of its own; those before one that raises."""
+        branch, mailbox = self._branch("a channel's signals"), self._instance.mailboxes.get(channel, [])
         values = []
-        for _ in range(len(self._instance.mailboxes.get(channel, ()))):
+        for signal in tuple(mailbox):
             slot = issue_receive(self._instance, branch, type.receive())
-            if slot.status != COMPLETED:
+            if slot.status == COMPLETED:
+                values.append(slot.value)
+            elif not values:
                 raise slot.error()
-            values.append(slot.value)
+            else:
+                mailbox.insert(0, signal)  # for the next: what came before it is not to be lost
+                break
         return values
 
     def now(self) -> datetime:
@@ -99,6 +106,21 @@ class Ambient:
     def random(self) -> random.Random:
         """The present branch's source of random numbers."""
         return self._branch("random numbers").random(self._instance.run)
+
+    def patched(self, patch: str) -> bool:
+        """Whether a change of the code holds in this run: as was said before, else as history says, else it does.
+
+        A query, which may record nothing, is told what the next turn would be told.
+        """
+        instance, patches = self._instance, self._instance.patches
+        if patch not in patches and instance.mode != QUERY:
+            place = f"{self._branch('patched()').prefix}patch{len(patches)}"
+            marker, recorded = PatchIssued(place, check_id(patch, "the id of a patch")), instance.draft.recorded
+            if recorded is None:
+                instance.draft.commands.append(marker)
+            # by its name alone: other patches may have come before it since, and in other branches
+            patches[patch] = recorded is None or patch in [getattr(one, "patch", "") for one in recorded.commands]
+        return patches.get(patch, True)
 
     def log(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None:
         """Keep a line, to be logged once the turn is stored; nothing while replaying."""
@@ -114,8 +136,8 @@ class Ambient:
             id=instance.workflow_id,
             name=instance.program.name,
             run=instance.run,
-            tags=frozenset(started.tags),
-            meta=dict(started.meta),
+            tags=frozenset(instance.tags),
+            meta=meta_of(started.meta),
             parent=started.caller.workflow_id if started.caller is not None else None,
             root=started.root or instance.workflow_id,
         )

@@ -10,26 +10,33 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from dsl.calls import Definition
-from dsl.errors import Attempt, TaskFailed, TaskTimedOut, WorkerLost
+from dsl.errors import ProtocolError, ReadOnly
+from dsl.workflows import Method
 from infinitic import events
+from infinitic.engine import attempts
 from infinitic.engine.branches import MethodRun
-from infinitic.engine.ending import run_timed_out
-from infinitic.engine.instance import SENDERS, Diverged, Instance, Refusal
+from infinitic.engine.completing import Result, complete_task, fail_attempt, issued_before, said_by_attempt, take_answer
+from infinitic.engine.ending import give_up, method_ended, run_timed_out
+from infinitic.engine.instance import FAILURES, Instance, Refusal
 from infinitic.engine.issuing import decoded
-from infinitic.engine.running import NOTHING, new_branch, run
-from infinitic.engine.settling import cancel_branch, complete, fail, settle
-from infinitic.engine.slots import CANCELLED, COMPLETED, RemoteSlot, Slot, TaskSlot, TimerSlot
-from infinitic.errors import Bug, DecodeError, UnknownWorkflow, WorkflowFailed, WorkflowFinished, WorkflowTimedOut
-from infinitic.history import NextAttempt
+from infinitic.engine.operations import complete_timers, finished, known_runs, remember, retry_tasks, terminate
+from infinitic.engine.reading import read
+from infinitic.engine.receiving import NOBODY, given
+from infinitic.engine.running import NOTHING, drain, new_branch, run
+from infinitic.engine.settling import cancel_branch, settle
+from infinitic.engine.slots import COMPLETED, StartSlot, TaskSlot, TimerSlot
+from infinitic.engine.tags import changed
+from infinitic.errors import DecodeError, InfiniticError
+from infinitic.history import End, TimerIssued
 from infinitic.records import FAILED
-from infinitic.serialization import as_decode_error, error_value, rebuild
+from infinitic.serialization import as_decode_error, named
 
-RUN_TIMEOUT = "timeout"
-"""The position of the timer that limits a run; its attempt is the generation."""
-
-Result = bool | Refusal
+RUN_TIMEOUT, START, CLEANUP = "timeout", "start", "cleanup"
+"""The positions of timers of the run's own: that limits it (its attempt is the generation), at which its code begins,
+and that limits what a cancelled method still does (`cleanup/1`, by the method's ordinal)."""
 
 
 def start(instance: Instance, event: events.Started) -> Result:
@@ -38,13 +45,30 @@ def start(instance: Instance, event: events.Started) -> Result:
         return False
     instance.started = event
     instance.run = event.run
-    instance.began = instance.began or instance.at
+    instance.tags = instance.draft.tags = event.tags
+    instance.began = instance.began or event.began or instance.at
     instance.senders.update(dict.fromkeys(event.senders))
     for signal in event.signals:
         instance.mailboxes.setdefault(signal.channel, []).append(signal)
+    method, begins = _added(instance, event), event.start_at or instance.at + event.delay
+    if begins > instance.at:
+        instance.open[START] = StartSlot(START, instance.at, issued=TimerIssued(START, begins))
+        instance.draft.timers_set[START] = (begins, 0)
+    else:
+        _begin_run(instance, method, event)
+    return _with(instance, event.also) if event.also is not None else True
+
+
+def _begin_run(instance: Instance, method: MethodRun, event: events.Started) -> None:
     limit_run(instance)
-    _begin(instance, event)
-    return True
+    _begin(instance, method, event.arguments)
+
+
+def _with(instance: Instance, also: events.SignalReceived | events.MethodCalled) -> Result:
+    """What came along with the start, as if it had come right after it; the start is refused if it is."""
+    drain(instance)
+    result = ARRIVE[type(also)](instance, also) if not instance.ended else True
+    return result if isinstance(result, Refusal) else True
 
 
 def limit_run(instance: Instance) -> None:
@@ -54,12 +78,18 @@ def limit_run(instance: Instance) -> None:
         instance.draft.timers_set[RUN_TIMEOUT] = (due, instance.generation)
 
 
-def _begin(instance: Instance, event: events.Started | events.MethodCalled) -> None:
-    """Run a method up to where it first waits."""
-    method = MethodRun(instance.method_count, event.method, event.id, event.caller, event.reply_to)
+def _added(instance: Instance, event: events.Started | events.MethodCalled) -> MethodRun:
+    """A method that is among the instance's, and has not begun."""
+    callers = (event.caller,) if event.caller is not None else ()
+    method = MethodRun(instance.method_count, event.method, event.id, callers, event.reply_to)
     instance.method_count += 1
     instance.methods.append(method)
-    flow = _called(instance, event.method, event.arguments)
+    return method
+
+
+def _begin(instance: Instance, method: MethodRun, arguments: Raw) -> None:
+    """Run a method up to where it first waits."""
+    flow = _called(instance, method.name, arguments)
     method.branch = new_branch(instance, f"m{method.ordinal}", flow, method)
     run(instance, method.branch, NOTHING)
 
@@ -74,95 +104,28 @@ def _called(instance: Instance, name: str, arguments: Raw) -> Generator[None, No
     return program.start(definition, instance.state, instance.surroundings.signatures[definition], given)
 
 
-def _described(instance: Instance, name: str, arguments: Raw) -> tuple[Definition, Any]:
-    """The method's definition and the decoded arguments. Raises `DecodeError` when there is no such method."""
+def _described(instance: Instance, name: str, arguments: Raw, *, new: bool = False) -> tuple[Definition, Any]:
+    """The method's definition and the decoded arguments. Raises `DecodeError` when there is no such method.
+
+    Code may have dropped a parameter that it had before: only in a *new* call an unknown argument is an error.
+    """
     definition = instance.program.member(name)
     if definition is None or definition.kind == "query":
         raise DecodeError(f"{instance.program.name} has no method {name!r} {instance.program.known('method')}")
     signature = instance.surroundings.signatures[definition]
+    if new:
+        signature.check_names(arguments)
     try:
         return definition, signature.decode_arguments(arguments)
     except Exception as error:
-        recorded = instance.draft.recorded
+        recorded = instance.draft.recorded if not instance.draft.again else None
         if recorded is not None and (recorded.end is None or recorded.end.status != FAILED):
             raise instance.unreadable(name or instance.program.name, error) from None
         raise
 
 
-def complete_task(instance: Instance, event: events.TaskCompleted) -> Result:
-    """An attempt of a task returned: the first answer wins."""
-    slot = _open(instance, event.position, TaskSlot)
-    if slot is None:
-        return False
-    if slot.next_at:
-        instance.draft.clear_timer(slot.position)
-    _answer(instance, slot, event.value)
-    return True
-
-
-def _answer(instance: Instance, slot: TaskSlot | RemoteSlot, data: Raw) -> None:
-    """Settle the slot with what *data* holds, or with the failure to read it, which the turn records."""
-    value, error = decoded(slot.decode, data)
-    refused, is_task = _refused(instance, slot, error), isinstance(slot, TaskSlot)
-    if refused is None:
-        complete(instance, slot, value)
-    else:
-        instance.draft.settled += (slot.position,)
-        fail(instance, slot, lambda: TaskFailed(slot.label, rebuild(refused)) if is_task else rebuild(refused))
-
-
-def _refused(instance: Instance, slot: Slot, error: Exception | None) -> events.ErrorValue | None:
-    """Why the answer fails its command: as recorded. Raises `Diverged` if only today's types cannot read it."""
-    draft = instance.draft
-    if draft.recorded is None:
-        if error is not None:
-            draft.refused = draft.refused or error_value(error)
-            return draft.refused
-    elif slot.position in draft.recorded.settled:
-        return draft.recorded.refused
-    elif error is not None:
-        raise instance.unreadable(slot.position, error)
-    return None
-
-
-def fail_attempt(instance: Instance, event: events.AttemptFailed) -> Result:
-    """An attempt of a task failed: the next one is set for later, or the task has failed."""
-    slot = _open(instance, event.position, TaskSlot)
-    if slot is None or slot.next_at or event.attempt != slot.attempt:
-        return False
-    slot.attempts += (event,)
-    if event.retry_in is None:
-        fail(instance, slot, lambda: task_failed(slot))
-    elif event.retry_in <= 0:
-        next_attempt(instance, slot)
-    else:
-        slot.next_at = instance.at + event.retry_in
-        instance.draft.timers_set[slot.position] = (slot.next_at, slot.attempt)
-    return True
-
-
-def next_attempt(instance: Instance, slot: TaskSlot) -> None:
-    """Send the task once more."""
-    slot.next_at = 0
-    slot.attempt += 1
-    instance.draft.timers_set.pop(slot.position, None)
-    instance.draft.send(NextAttempt(slot.position, slot.attempt, slot.uncounted), slot)
-
-
-def task_failed(slot: TaskSlot) -> TaskFailed:
-    """The error of a task that failed for good, with all its attempts."""
-    attempts = tuple(
-        Attempt(one.attempt, rebuild(one.error), one.worker, one.began, one.ended) for one in slot.attempts
-    )
-    last = slot.attempts[-1]
-    lost = last.error.type == "dsl.errors:WorkerLost"
-    kind = TaskTimedOut if last.timed_out else WorkerLost if lost else TaskFailed
-    error = attempts[-1].error
-    return kind(slot.label, error.error if isinstance(error, WorkerLost) else error, attempts)
-
-
 def fire(instance: Instance, event: events.TimerFired) -> Result:
-    """A timer is due: the workflow's own, a retry's, or the run's limit."""
+    """A timer is due: the workflow's own, one of a task's, or the run's limit."""
     if event.position == RUN_TIMEOUT:
         if instance.ended or event.attempt != instance.generation:
             return False
@@ -171,42 +134,80 @@ def fire(instance: Instance, event: events.TimerFired) -> Result:
     slot = instance.open.get(event.position)
     if isinstance(slot, TimerSlot):
         settle(instance, slot, COMPLETED)
+        if isinstance(slot, StartSlot) and instance.started is not None:
+            _begin_run(instance, instance.methods[0], instance.started)
         return True
-    if isinstance(slot, TaskSlot) and slot.next_at and slot.attempt == event.attempt:
-        next_attempt(instance, slot)
+    if event.position.startswith(CLEANUP):
+        return _give_up(instance, event.position)
+    if attempts.fired(instance, event):
         return True
-    _issued_before(instance, event.position)
+    if event.position != START:  # which was cancelled
+        issued_before(instance, event.position)
     return False
 
 
+def awaits_timer(instance: Instance, position: str) -> bool:
+    """Whether a timer at *position* is yet to fire."""
+    if position == RUN_TIMEOUT:
+        return not instance.ended
+    if position.startswith(CLEANUP):
+        return any(_cleanup_of(one) == position for one in instance.methods)
+    command, slash, deadline = position.partition("/")
+    slot = instance.open.get(command)
+    return isinstance(slot, TimerSlot) or (isinstance(slot, TaskSlot) and attempts.awaits(slot, slash + deadline))
+
+
 def take_signal(instance: Instance, event: events.SignalReceived) -> Result:
-    """A signal came: for who waits longest, else into the mailbox. A failed run keeps it for a retry."""
+    """A signal came: for the first that waits for such a one, else into the mailbox if its channel has one.
+
+    A failed run keeps it for a retry, which applies it anew: whatever today's types are, it keeps what nobody takes.
+    """
+    signal = events.Signal(event.id, event.channel, event.value)
     if event.id in instance.senders:
         return False
     if instance.ended and instance.status != FAILED:
-        return _finished(instance)
-    waiting = instance.receivers.get(event.channel) or []
-    try:
-        value = (waiting[0].decode if waiting else _declared(instance, event.channel))(event.value)
-    except Exception as error:
-        if instance.draft.recorded is not None:
-            raise instance.unreadable(waiting[0].position, error) from None
-        return Refusal("refused", as_decode_error(error))
+        return _moves_over(instance, signal) or finished(instance)
+    recorded, again = instance.draft.recorded, instance.draft.again
+    if recorded is None and not again:
+        wrong = _misfit(instance, event)
+        if wrong is not None:
+            return Refusal("refused", wrong)
     remember(instance, event.id)
-    if waiting:
-        slot = waiting.pop(0)
-        instance.draft.settled += (slot.position,)
-        complete(instance, slot, value)
-    else:
-        signal = events.Signal(event.id, event.channel, event.value)
-        instance.mailboxes.setdefault(event.channel, []).append(signal)
+    if given(instance, signal if again else event):
+        return True
+    if again:
+        instance.draft.settled += (NOBODY,)
+    elif _drops(instance, event.channel) if recorded is None else recorded.dropped:
+        instance.draft.dropped = True
+        return True
+    instance.mailboxes.setdefault(event.channel, []).append(signal)
     return True
+
+
+def _misfit(instance: Instance, event: events.SignalReceived) -> Exception | None:
+    """Why nobody here could read the signal."""
+    waiting = instance.receivers.get(event.channel)
+    try:
+        decode = waiting[0].decode if waiting else _declared(instance, event.channel)
+    except Exception as error:
+        return as_decode_error(error)
+    _, wrong = decoded(decode, event.value)
+    return wrong and named(f"channel {event.channel!r}", wrong)
+
+
+def _moves_over(instance: Instance, signal: events.Signal) -> bool:
+    """Whether the run went on as new a moment ago, in this retry: then the next one has the signal."""
+    new = instance.draft.continued
+    if new is not None:
+        remember(instance, signal.id)
+        instance.draft.continued = replace(new, signals=(*new.signals, signal), senders=tuple(instance.senders))
+    return new is not None
 
 
 def _declared(instance: Instance, channel: str) -> Callable[[Any], Any]:
     """The decoder of a channel that nobody waits at. Signals for channels of modules are taken as they are."""
     program = instance.program
-    if instance.draft.recorded is not None or not isinstance(program.definition, type):
+    if not isinstance(program.definition, type):
         return lambda data: None
     if channel not in program.channels:
         known = ", ".join(sorted(program.channels)) or "none"
@@ -214,26 +215,48 @@ def _declared(instance: Instance, channel: str) -> Callable[[Any], Any]:
     return instance.surroundings.codec.decoder(program.channels[channel].type)
 
 
-def remember(instance: Instance, event_id: str) -> None:
-    """Keep the id of what came from outside, so that a repeat changes nothing; of the last 10,000."""
-    instance.senders[event_id] = None
-    if len(instance.senders) > SENDERS:
-        del instance.senders[next(iter(instance.senders))]
+def _drops(instance: Instance, channel: str) -> bool:
+    """Whether the channel keeps nothing."""
+    return not getattr(instance.program.channels.get(channel), "buffered", True)
 
 
 def call_method(instance: Instance, event: events.MethodCalled) -> Result:
     """A method is called: it runs beside the others."""
     if event.id in instance.senders:
-        return False
+        return _called_before(instance, event)
     if instance.ended:
-        return _finished(instance)
+        return finished(instance)
     try:
-        _described(instance, event.method, event.arguments)
-    except Exception as error:
-        return Refusal("refused", error)
+        new = instance.draft.recorded is None
+        definition, arguments = _described(instance, event.method, event.arguments, new=new)
+        if isinstance(definition, Method) and definition.check:
+            _validate(instance, definition, arguments)
+    except FAILURES as error:
+        if not instance.draft.again:  # else its caller believes that it runs: it fails
+            return Refusal("refused", error, spoilt=isinstance(error, ReadOnly))
     remember(instance, event.id)
-    _begin(instance, event)
+    _begin(instance, _added(instance, event), event.arguments)
     return True
+
+
+def _validate(instance: Instance, definition: Method[..., Any, Any], arguments: Any) -> None:
+    """Raises what the method's validator says against a call that comes for the first time."""
+    if instance.draft.recorded is not None or instance.draft.again:
+        return
+    if read(instance, definition, arguments, definition.check) is not None:
+        raise ProtocolError(f"{definition.check}() returned something: a validator raises what it has against a call.")
+
+
+def _called_before(instance: Instance, event: events.MethodCalled) -> Result:
+    """The call runs or has run; a workflow that makes it once more while it runs is told too when it ends."""
+    method = next((one for one in instance.methods if one.call_id == event.id), None)
+    if method is not None and event.caller is not None and event.caller not in method.callers:
+        method.callers += (event.caller,)
+        return True
+    if method is None and event.id not in instance.calls:
+        text = f"{instance.program.name} {instance.workflow_id!r} had this call before, and has forgotten its answer"
+        return Refusal("refused", InfiniticError(text))
+    return False
 
 
 def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
@@ -241,82 +264,74 @@ def request_cancel(instance: Instance, event: events.CancelRequested) -> Result:
     if event.id in instance.senders or event.run not in known_runs(instance):
         return False
     if instance.ended:
-        return _finished(instance)
+        return finished(instance)
     methods = [one for one in instance.methods if not one.cancelling and event.call_id in ("", one.call_id)]
     if not methods:
         return False
     remember(instance, event.id)
     for method in methods:
-        method.cancelling = True
+        _cancel(instance, method)
+    return True
+
+
+def _cancel(instance: Instance, method: MethodRun) -> None:
+    """Cancel all branches of a method, which has so long for its cleanup; one that has not begun is over."""
+    method.cancelling = True
+    if method.branch is None:
+        instance.open.pop(START, None)
+        instance.draft.clear_timer(START)
+        method_ended(instance, method, End("cancelled"))
+        return
+    limit_cleanup(instance, method)
     for branch in list(instance.branches.values()):
-        if branch.method in methods:
+        if branch.method is method:
             cancel_branch(instance, branch)
-    return True
 
 
-def known_runs(instance: Instance) -> tuple[str, str, str]:
-    """What this run is known by to those who cancel or retry it: a parent knows the first of a chain."""
-    return ("", instance.run, instance.started.first if instance.started is not None else "")
+def limit_cleanup(instance: Instance, method: MethodRun) -> None:
+    """Set the timer that limits the cleanup of a method that was cancelled, from now on."""
+    if method.cancelling and instance.cleanup_timeout:
+        instance.draft.timers_set[_cleanup_of(method)] = (instance.at + instance.cleanup_timeout, 0)
 
 
-def take_answer(instance: Instance, event: events.Answered) -> Result:
-    """A child, or a method called on an instance, answered."""
-    slot = _open(instance, event.position, RemoteSlot)
-    if slot is None:
+def _cleanup_of(method: MethodRun) -> str:
+    return f"{CLEANUP}/{method.ordinal}"
+
+
+def _give_up(instance: Instance, position: str) -> bool:
+    """The cleanup of a method took too long."""
+    method = next((one for one in instance.methods if one.cancelling and _cleanup_of(one) == position), None)
+    if method is not None:
+        give_up(instance, method)
+    return method is not None
+
+
+def change_tags(instance: Instance, event: events.TagsChanged) -> Result:
+    """The instance gets and loses tags, while it runs."""
+    if event.id in instance.senders:
         return False
-    if event.status == "completed":
-        _answer(instance, slot, event.value)
-    elif event.status == "cancelled":
-        settle(instance, slot, CANCELLED)
-    else:
-        fail(instance, slot, lambda: remote_error(event, slot))
+    if instance.ended:
+        return finished(instance)
+    remember(instance, event.id)
+    instance.tags = instance.draft.tags = changed(instance.tags, event)
     return True
-
-
-def remote_error(event: events.Answered, slot: RemoteSlot) -> BaseException:
-    """What somebody sees who awaits a child or a call that did not complete."""
-    workflow, workflow_id = slot.issued.workflow, slot.issued.workflow_id
-    cause = rebuild(event.error) if event.error is not None else Exception("no reason was given")
-    if event.status in ("exists", "finished", "refused"):
-        return cause
-    if event.status == "unknown":
-        return UnknownWorkflow(workflow, workflow_id)
-    return (WorkflowTimedOut if event.status == "timed_out" else WorkflowFailed)(workflow, workflow_id, cause)
-
-
-def _finished(instance: Instance) -> Refusal:
-    return Refusal("finished", WorkflowFinished(instance.program.name, instance.workflow_id, instance.status))
-
-
-def _open(instance: Instance, position: str, kind: type[Any]) -> Any:
-    """The open slot at *position*; None when it has its answer. Raises `Diverged` if it was never issued."""
-    slot = instance.open.get(position)
-    if isinstance(slot, kind):
-        return slot
-    _issued_before(instance, position)
-    return None
-
-
-def _issued_before(instance: Instance, position: str) -> None:
-    """Raises `Diverged` when this history never issued *position*."""
-    known = position.partition("~")[0]
-    path, _, number = known.rpartition(".")
-    branch = instance.branches.get(path)
-    count = branch.counter if branch is not None else instance.counters.get(path, 0)
-    if known not in instance.voided and not (number.isdecimal() and int(number) < count):
-        problem = f"an answer came for position {position}, which was never issued"
-        instance.divergence = Diverged(Bug(f"{instance.workflow_id}: {problem}"))
-        raise instance.divergence
 
 
 ARRIVE: dict[type, Callable[[Instance, Any], Result]] = {
     events.Started: start,
     events.TaskCompleted: complete_task,
     events.AttemptFailed: fail_attempt,
+    events.TaskStarted: said_by_attempt(attempts.begin_attempt),
+    events.Heartbeat: said_by_attempt(attempts.beat),
     events.TimerFired: fire,
     events.SignalReceived: take_signal,
     events.MethodCalled: call_method,
+    events.TagsChanged: change_tags,
     events.CancelRequested: request_cancel,
+    events.TerminateRequested: terminate,
+    events.TimersCompleted: complete_timers,
+    events.Retried: retry_tasks,
     events.Answered: take_answer,
 }
-"""What each kind of event does; `Retried` is `replaying.retry`'s."""
+"""What each kind of event does. A `Retried` that takes up a failed run is `replaying.retry`'s; `SuspendRequested` and
+`ResumeRequested` are the worker's."""

@@ -24,7 +24,7 @@ class MethodRun(Struct, eq=False):
     ordinal: int
     name: str
     call_id: str
-    caller: Caller | None
+    callers: tuple[Caller, ...]
     reply_to: str
     branch: Any = None  # the Branch that its own code runs in
     cancelling: bool = False

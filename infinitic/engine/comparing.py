@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from dsl.commands import described
+from dsl.workflows import Check
 from infinitic import history
 from infinitic.engine.branches import Branch, stack_of
-from infinitic.engine.instance import Diverged, Instance
+from infinitic.engine.instance import Diverged, Draft, Instance
 from infinitic.engine.slots import task_label
 from infinitic.errors import EncodeError, NonDeterminismError
 from infinitic.events import Frame
-from infinitic.history import TaskIssued
+from infinitic.history import AnyIssued, TaskIssued
 from infinitic.serialization import canonical
 
 WRAPPED = b'{"$codec"'
@@ -21,30 +22,48 @@ ARGUMENTS, NOTHING = attrgetter("arguments"), None
 
 
 class Kind(NamedTuple):
-    """What of a recorded command must agree, beside its position; what it carries; what people call it."""
+    """What of a recorded command must agree, beside its position; what it carries; what people call it.
+
+    *names* is as much of the identity as is no argument: all of it where that is None.
+    """
 
     identity: Callable[[Any], Any]
     payload: Callable[[Any], Any] | None
     label: Callable[[Any], str]
+    names: Callable[[Any], Any] | None = None
 
 
 def _timer(one: Any) -> str:
     return f"sleep({one.delay / 1_000_000:g} s)" if one.delay is not None else "sleep_until(…)"
 
 
+def _tags(one: Any) -> str:
+    return f"add_tags({', '.join(one.added)})" if one.added else f"remove_tags({', '.join(one.removed)})"
+
+
 KINDS: dict[type, Kind] = {
     TaskIssued: Kind(attrgetter("service", "name"), ARGUMENTS, task_label),
-    history.TimerIssued: Kind(lambda one: (one.delay, one.delay is None and one.due), NOTHING, _timer),
+    history.TimerIssued: Kind(lambda one: (one.delay, one.delay is None and one.due), NOTHING, _timer, type),
     history.ChildIssued: Kind(attrgetter("workflow", "method"), ARGUMENTS, attrgetter("workflow")),
     history.CallIssued: Kind(
-        attrgetter("workflow", "method", "workflow_id"), ARGUMENTS, "{0.workflow}.{0.method}".format
+        attrgetter("workflow", "method", "workflow_id", "to_tag"),
+        ARGUMENTS,
+        "{0.workflow}.{0.method}".format,
+        attrgetter("workflow", "method"),
     ),
     history.SignalIssued: Kind(
-        attrgetter("workflow", "channel", "workflow_id"), attrgetter("value"), "{0.channel}.send".format
+        attrgetter("workflow", "channel", "workflow_id", "to_tag"),
+        attrgetter("value"),
+        "{0.channel}.send".format,
+        attrgetter("workflow", "channel"),
     ),
-    history.ReceiveIssued: Kind(attrgetter("channel", "signal"), NOTHING, "{0.channel}.receive()".format),
+    history.ReceiveIssued: Kind(
+        lambda one: (one.channel, not one.which), NOTHING, "{0.channel}.receive({0.which})".format
+    ),
     history.InlineIssued: Kind(attrgetter("name"), NOTHING, "inline({0.name})".format),
+    history.TagsIssued: Kind(attrgetter("added", "removed"), NOTHING, _tags),
     history.ContinueIssued: Kind(attrgetter("workflow", "method"), ARGUMENTS, "continue_as_new {0.workflow}".format),
+    history.PatchIssued: Kind(attrgetter("patch"), NOTHING, "patched({0.patch!r})".format),
 }
 
 
@@ -62,6 +81,16 @@ def same(recorded: Any, asked: Any, declared: Any) -> bool:
     return same_payload(bytes(kind.payload(recorded)), bytes(kind.payload(asked)), declared)
 
 
+def agrees(check: Check, recorded: Any, asked: Any, declared: Any) -> bool:
+    """Whether what was recorded stands for what code asks for, compared as *check* says."""
+    if check == "strict":
+        return same(recorded, asked, declared)
+    if type(recorded) is not type(asked):
+        return False
+    names = KINDS[type(asked)].names or KINDS[type(asked)].identity
+    return check == "off" or names(recorded) == names(asked)
+
+
 def same_payload(recorded: bytes, asked: bytes, declared: Any) -> bool:
     """Whether two payloads mean the same to today's type; pickled ones are not compared."""
     if recorded == asked or recorded.startswith(WRAPPED) or asked.startswith(WRAPPED):
@@ -72,14 +101,23 @@ def same_payload(recorded: bytes, asked: bytes, declared: Any) -> bool:
 
 def next_recorded(instance: Instance, branch: Branch, asked: Any, declared: Any, command: Any) -> Any:
     """The next command of the recorded turn, which must be the one that is *asked* for. Raises `Diverged`."""
-    draft = instance.draft
+    draft, check = instance.draft, instance.program.check
     assert draft.recorded is not None
-    commands = draft.recorded.commands
+    commands = _passed(draft)
     issued = commands[draft.taken] if draft.taken < len(commands) else None
-    if issued is None or issued.position != asked.position or not same(issued, asked, declared):
+    if issued is None or issued.position != asked.position or not agrees(check, issued, asked, declared):
         raise diverged(instance, branch, asked.position, issued, described(command))
     draft.taken += 1
     return issued
+
+
+def _passed(draft: Draft) -> Sequence[AnyIssued]:
+    """The recorded turn's commands. What it keeps of patches is passed: the code may ask about them no more."""
+    assert draft.recorded is not None
+    commands = draft.recorded.commands
+    while draft.taken < len(commands) and type(commands[draft.taken]) is history.PatchIssued:
+        draft.taken += 1
+    return commands
 
 
 def recorded_task(instance: Instance, branch: Branch, call: Any) -> TaskIssued | None:
@@ -105,8 +143,9 @@ def recorded_task(instance: Instance, branch: Branch, call: Any) -> TaskIssued |
 def check_all_taken(instance: Instance) -> None:
     """Raises `Diverged` when the recorded turn holds commands that the code did not ask for."""
     draft = instance.draft
-    if draft.recorded is not None and draft.taken < len(draft.recorded.commands):
-        missing = draft.recorded.commands[draft.taken]
+    commands = _passed(draft) if draft.recorded is not None else ()
+    if draft.taken < len(commands):
+        missing = commands[draft.taken]
         likely = instance.branches.get(missing.position.rpartition(".")[0])
         raise diverged(instance, likely, missing.position, missing, "nothing more")
 

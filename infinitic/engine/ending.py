@@ -9,11 +9,12 @@ from msgspec import Raw
 
 from infinitic.engine.branches import Branch, MethodRun, chain_of, discard, raised_stack
 from infinitic.engine.instance import CALLS, EVICTING, Instance
-from infinitic.engine.settling import fail, interrupt, settle, unseen
+from infinitic.engine.settling import fail, interrupt, settle, unseen, withdraw
 from infinitic.engine.slots import RUNNING, RemoteSlot, TaskSlot
+from infinitic.errors import EncodeError
 from infinitic.events import NULL, ErrorValue
-from infinitic.history import Answer, Cancellation, End
-from infinitic.records import CANCELLED, COMPLETED, CONTINUED, FAILED, CallRecord
+from infinitic.history import Answer, AnyIssued, Cancellation, ChildIssued, End, Termination
+from infinitic.records import CANCELLED, COMPLETED, CONTINUED, FAILED, TERMINATED, CallRecord
 from infinitic.serialization import error_value
 
 ATTEMPTS = 1_000
@@ -27,6 +28,8 @@ def branch_ended(
     if main is branch and status == COMPLETED:
         try:
             value = Raw(instance.surroundings.codec.encode(value))
+        except EncodeError as unfit:
+            status, error = FAILED, EncodeError(unfit.message, unfit.path)
         except Exception as unfit:
             status, error = FAILED, unfit
     branch.outcome = (status, value, error)
@@ -42,7 +45,7 @@ def _finish(instance: Instance, branch: Branch, status: str, value: Any, error: 
     instance.counters[branch.position] = branch.counter
     if branch.method.branch is branch:
         branch.status = status
-        _method_ended(
+        method_ended(
             instance, branch.method, End(status, value if status == COMPLETED else NULL, _told(instance, error))
         )
     elif error is not None:
@@ -61,7 +64,7 @@ def _told(instance: Instance, error: BaseException | None) -> ErrorValue | None:
     return error_value(error, stack=raised_stack(error, instance.surroundings.source)) if error is not None else None
 
 
-def _method_ended(instance: Instance, method: MethodRun, end: End) -> None:
+def method_ended(instance: Instance, method: MethodRun, end: End) -> None:
     """The method's caller is told; the run ends with its last method, or when its first one fails."""
     instance.methods.remove(method)
     answer(instance, method, end)
@@ -78,22 +81,25 @@ def answer(instance: Instance, method: MethodRun, end: End) -> None:
     instance.calls[call_id] = CallRecord(call_id, method.name, *told)
     if len(instance.calls) > CALLS + 1:
         del instance.calls[next(key for key in instance.calls if key)]
-    if method.caller is not None or method.reply_to:
-        instance.draft.sends += (Answer(call_id, *told, method.caller, method.reply_to),)
+    first, *others = method.callers or (None,)
+    if first is not None or method.reply_to:
+        instance.draft.sends += (Answer(call_id, *told, first, method.reply_to),)
+    instance.draft.sends += tuple(Answer(call_id, *told, one) for one in others)
 
 
 def end_run(instance: Instance, end: End) -> None:
     """The run is over: what runs is dropped, who waits is told, what is open is cancelled or runs on."""
     instance.status, instance.end, instance.ended_at = end.status, end, instance.at
+    told = end.status if end.status in (FAILED, TERMINATED) else CANCELLED
     for method in instance.methods:
-        answer(instance, method, End(FAILED if end.status == FAILED else CANCELLED, error=end.error))
+        answer(instance, method, End(told, error=end.error))
     instance.methods.clear()
     instance.ready.clear()
     close_branches(instance)
     for slot in instance.unseen:
         unseen(instance, slot)
     instance.unseen = ()
-    keep_under_way(instance, cancelled=end.status in (CANCELLED, CONTINUED))
+    keep_under_way(instance, cancelled=end.status in (CANCELLED, CONTINUED, TERMINATED))
 
 
 def close_branches(instance: Instance) -> None:
@@ -120,7 +126,10 @@ def close_quietly(instance: Instance, generator: Any) -> None:
 
 
 def keep_under_way(instance: Instance, cancelled: bool) -> None:
-    """Of what is open, tasks, children and calls run on, if they are not cancelled; of the timers, retries'."""
+    """Of what is open, tasks, children and calls run on, if they are not cancelled; of the timers, retries'.
+
+    What becomes of a child is for its own policy to say, where it has one.
+    """
     draft, slots = instance.draft, list(instance.open.values())
     instance.open.clear()
     instance.receivers.clear()
@@ -130,12 +139,33 @@ def keep_under_way(instance: Instance, cancelled: bool) -> None:
         slot.observers = ()
         if not isinstance(slot, TaskSlot | RemoteSlot):
             continue
-        if cancelled:
-            draft.send(Cancellation(slot.position), slot)
-            continue
+        policy = parent_close(slot.issued, cancelled=cancelled)
+        if policy != "abandon":
+            draft.send((Termination if policy == "terminate" else Cancellation)(slot.position), slot)
+            if instance.status != FAILED:  # else a retry may yet ask what became of it
+                continue
         instance.open[slot.position] = slot
+        if isinstance(slot, TaskSlot) and slot.watch is not None:
+            slot.watch.deadlines.clear()
         if isinstance(slot, TaskSlot) and slot.next_at:
             draft.timers_set[slot.position] = (slot.next_at, slot.attempt)
+
+
+def parent_close(issued: AnyIssued, *, cancelled: bool) -> str:
+    """What becomes of an open command when its run ends: "abandon", "cancel" or "terminate"."""
+    default = "cancel" if cancelled else "abandon"
+    return str(issued.options.get("parent_close", default)) if isinstance(issued, ChildIssued) else default
+
+
+def give_up(instance: Instance, method: MethodRun) -> None:
+    """End a method that was cancelled, whatever it is at: its cleanup took too long."""
+    for branch in [one for one in instance.branches.values() if one.method is method]:
+        withdraw(instance, branch)
+        del instance.branches[branch.position]
+        instance.counters[branch.position] = branch.counter
+        close_quietly(instance, branch.generator)
+        settle(instance, branch, CANCELLED)
+    method_ended(instance, method, End(CANCELLED))
 
 
 def run_timed_out(instance: Instance) -> None:

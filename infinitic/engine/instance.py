@@ -16,10 +16,10 @@ from dsl.errors import Cancelled
 from dsl.inlines import Inline
 from infinitic.engine.branches import Branch, MethodRun
 from infinitic.engine.programs import Program
-from infinitic.engine.slots import ReceiveSlot, Slot
+from infinitic.engine.slots import ReceiveSlot, Slot, TaskSlot
 from infinitic.errors import UnreadableHistory
 from infinitic.events import ErrorValue, Frame, Signal, Started
-from infinitic.history import AnyIssued, AnySend, Cancellation, End, NextAttempt, RetryChild, Turn
+from infinitic.history import AnyIssued, AnySend, Cancellation, End, NextAttempt, RetryChild, Termination, Turn
 from infinitic.records import OPEN, RUNNING, CallRecord
 from infinitic.serialization import Serializer, as_decode_error
 
@@ -70,18 +70,22 @@ class Draft(Struct, eq=False):
     recorded: Turn | None = None
     taken: int = 0
     commands: list[AnyIssued] = []
+    tags: tuple[str, ...] = ()  # with which the turn began, after its event
     sends: tuple[AnySend, ...] = ()
     slots: dict[str, Slot] = {}  # by position, of what was sent again or cancelled
     settled: tuple[str, ...] = ()
     refused: ErrorValue | None = None
+    raised: dict[str, ErrorValue] = {}
+    dropped: bool = False
     timers_set: dict[str, tuple[int, int]] = {}  # position → (due, attempt)
     timers_cleared: tuple[str, ...] = ()
     continued: Started | None = None
+    again: bool = False  # events that were taken before are applied anew, by a retry
     carried: tuple[str, ...] = ()  # what a retry takes from a failed turn, and has not looked for answers to
     logs: tuple[LogLine, ...] = ()
     unawaited: tuple[tuple[str, BaseException], ...] = ()  # failures that nobody looked at until the run ended
 
-    def send(self, send: NextAttempt | Cancellation | RetryChild, slot: Slot) -> None:
+    def send(self, send: NextAttempt | Cancellation | Termination | RetryChild, slot: Slot) -> None:
         """Send something about the command of *slot*."""
         self.sends += (send,)
         self.slots[slot.position] = slot
@@ -103,6 +107,7 @@ class Instance(Struct, eq=False):
     started: Started | None = None
     run: str = ""
     state: Any = None
+    tags: tuple[str, ...] = ()
     # history so far
     at: int = 0
     began: int = 0
@@ -121,7 +126,10 @@ class Instance(Struct, eq=False):
     mailboxes: dict[str, list[Signal]] = {}
     senders: dict[str, None] = {}
     calls: dict[str, CallRecord] = {}
+    patches: dict[str, bool] = {}  # changes of the code that it asked about, and whether they hold
     unseen: tuple[Slot, ...] = ()  # failures that nobody has awaited yet
+    failed: dict[str, TaskSlot] = {}  # of tasks that were dispatched
+    overran: set[str] = set()  # positions of tasks that broke a limit, and may yet succeed
     # the turn that is being made
     mode: str = LIVE
     draft: Draft = field(default_factory=Draft)
@@ -131,6 +139,11 @@ class Instance(Struct, eq=False):
     # after a retry: a dict of the commands of failed turns by position, None once they cannot be carried on any more
     generation: int = 0
     voided: Any = ()
+
+    @property
+    def cleanup_timeout(self) -> int:
+        """How long what was cancelled may take for its cleanup, in microseconds; 0: as long as it likes."""
+        return (self.started.cleanup_timeout if self.started is not None else 0) or self.program.cleanup_timeout
 
     @property
     def ended(self) -> bool:
@@ -157,7 +170,11 @@ FAILURES = (Exception, Cancelled, SystemExit, GeneratorExit)
 
 
 class Refusal(Struct, frozen=True, eq=False):
-    """Why an event was turned away and nothing recorded: *status* is finished, unknown, exists or refused."""
+    """Why an event was turned away and nothing recorded: *status* is finished, unknown, exists or refused.
+
+    *spoilt*: what refused it has changed the live instance, which is to be given up.
+    """
 
     status: str
     error: BaseException
+    spoilt: bool = False

@@ -14,21 +14,26 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from dsl.calls import Call, MethodCall, Options, Send, StartCall, TaskCall
-from dsl.channels import Receive
+from dsl.calls import NO_OPTIONS, Call, MethodCall, Options, Send, StartCall, TaskCall
 from dsl.inlines import Inline
 from dsl.policies import Retry
+from dsl.tags import ChangeTags
 from dsl.timers import Timer
 from infinitic import history
+from infinitic.engine.alone import AsItIs, EncodedTask
+from infinitic.engine.attempts import watch
 from infinitic.engine.branches import Branch, discard
 from infinitic.engine.comparing import next_recorded, recorded_task, same
 from infinitic.engine.instance import FAILURES, Instance
 from infinitic.engine.settling import complete, settle
-from infinitic.engine.slots import FAILED, ReceiveSlot, RemoteSlot, Slot, TaskSlot, TimerSlot
+from infinitic.engine.slots import FAILED, RUNNING, RemoteSlot, Slot, TaskSlot, TimerSlot
+from infinitic.engine.tags import changed
 from infinitic.errors import EncodeError
 from infinitic.events import NULL, ErrorValue, from_datetime
 from infinitic.ids import derived_id, derived_run
-from infinitic.serialization import as_decode_error, encode, error_value, rebuild
+from infinitic.serialization import as_decode_error, encode, error_value, plain_meta, rebuild
+
+SAID = tuple(name for name in Options.__struct_fields__ if name not in ("id", "retry"))
 
 
 def record(instance: Instance, branch: Branch, command: Any, asked: Any, declared: Any = None) -> Any:
@@ -93,16 +98,18 @@ def failed(instance: Instance, slot: Slot, failure: ErrorValue) -> Slot:
 
 def task_options(given: Options) -> dict[str, Any]:
     """What a call says of its task, as JSON holds it."""
-    options = start_options(given)
+    options = said(given)
     if given.retry is not None:
         options["retry"] = retry_fields(given.retry)
     return options
 
 
-def start_options(given: Options) -> dict[str, Any]:
-    """What a call says of what it starts, as JSON holds it."""
-    said = {"tags": list(given.tags), "meta": given.meta, "timeout": given.timeout}
-    return {name: value for name, value in said.items() if value}
+def said(given: Options) -> dict[str, Any]:
+    """What a call says beside its id and its retry policy, as JSON holds it."""
+    if given is NO_OPTIONS:
+        return {}
+    options = {name: getattr(given, name) for name in SAID} | {"meta": plain_meta(given.meta)}
+    return {name: value for name, value in options.items() if value not in (None, (), {})}
 
 
 def retry_fields(retry: Retry) -> dict[str, Any]:
@@ -115,7 +122,7 @@ def retry_fields(retry: Retry) -> dict[str, Any]:
 
 def _sent(instance: Instance, branch: Branch, call: Any, kind: Any, slot_kind: Any, **named: Any) -> Slot:
     """Ask for what somebody else answers: *named* are the fields of its record."""
-    signature = instance.surroundings.signatures[call.definition]
+    signature = AsItIs if isinstance(call, EncodedTask) else instance.surroundings.signatures[call.definition]
     arguments, failure = payload(instance, call.arguments, signature.decode_arguments)
     asked = kind(position=branch.place(), arguments=arguments, failure=failure, **named)
     issued = record(instance, branch, call, asked, signature.arguments_type)
@@ -123,6 +130,8 @@ def _sent(instance: Instance, branch: Branch, call: Any, kind: Any, slot_kind: A
     if issued.failure is not None:
         return failed(instance, slot, issued.failure)
     instance.open[issued.position] = slot
+    if isinstance(slot, TaskSlot):
+        watch(instance, slot)
     return slot
 
 
@@ -132,10 +141,22 @@ def issue_task(instance: Instance, branch: Branch, call: TaskCall[Any]) -> Slot:
     issued = recorded_task(instance, branch, call)
     if issued is not None:
         decode = instance.surroundings.signatures[task].decode_result
-        slot = instance.open[issued.position] = TaskSlot(issued.position, instance.at, issued=issued, decode=decode)
-        return slot
-    named = {"service": task.owner, "name": task.name, "options": task_options(call.given)}
-    return _sent(instance, branch, call, history.TaskIssued, TaskSlot, **named)
+        again = instance.open[issued.position] = TaskSlot(issued.position, instance.at, issued=issued, decode=decode)
+        watch(instance, again)
+        return again
+    return _sent(instance, branch, call, history.TaskIssued, TaskSlot, **task_fields(call))
+
+
+def issue_encoded(instance: Instance, branch: Branch, task: EncodedTask) -> Slot:
+    """Run a task of a service, whose arguments somebody else encoded."""
+    named = {"service": task.service, "name": task.name, "options": task.options}
+    return _sent(instance, branch, task, history.TaskIssued, TaskSlot, **named)
+
+
+def task_fields(call: Call[Any]) -> dict[str, Any]:
+    """What the record of a task holds, beside position and arguments."""
+    task = call.definition
+    return {"service": task.owner, "name": task.name, "options": {**task.limits, **task_options(call.given)}}
 
 
 def issue_start(instance: Instance, branch: Branch, call: StartCall[Any]) -> Slot:
@@ -148,7 +169,7 @@ def start_fields(call: Call[Any]) -> dict[str, Any]:
     """What the record of a start holds, beside position, arguments and ids."""
     definition = call.definition
     method = "" if definition.kind == "workflow" else definition.name
-    options = start_options(call.given)
+    options = said(call.given)
     return {"workflow": definition.owner, "run": "", "method": method, "options": options}
 
 
@@ -156,8 +177,9 @@ def issue_call(instance: Instance, branch: Branch, call: MethodCall[Any]) -> Slo
     """Call a method of another instance."""
     method = call.definition
     named = {"workflow": method.owner, "workflow_id": call.workflow_id, "method": method.name}
-    named["call_id"] = call.given.id or ""
-    return _sent(instance, branch, call, history.CallIssued, partial(RemoteSlot, kind="call"), **named)
+    named |= {"call_id": call.given.id or "", "to_tag": call.tag}
+    slot = _sent(instance, branch, call, history.CallIssued, partial(RemoteSlot, kind="call"), **named)
+    return complete(instance, slot) if call.tag and slot.status == RUNNING else slot
 
 
 def issue_timer(instance: Instance, branch: Branch, timer: Timer) -> Slot:
@@ -177,32 +199,11 @@ def issue_send(instance: Instance, branch: Branch, send: Send) -> Slot:
     """Send a signal to an instance; done as soon as it is recorded."""
     channel = send.definition
     value, failure = payload(instance, send.arguments, instance.surroundings.codec.decoder(channel.type))
-    asked = history.SignalIssued(branch.place(), channel.owner, send.workflow_id, channel.name, value, failure)
+    place, signal_id = (branch.place(), channel.owner, send.workflow_id, channel.name), send.given.id or ""
+    asked = history.SignalIssued(*place, value, failure, signal_id, send.tag)
     issued = record(instance, branch, send, asked, channel.type)
     slot = Slot(issued.position, instance.at)
     return failed(instance, slot, issued.failure) if issued.failure else complete(instance, slot)
-
-
-def issue_receive(instance: Instance, branch: Branch, receive: Receive[Any]) -> Slot:
-    """Wait for a signal; the oldest buffered one answers at once."""
-    channel = receive.channel
-    decode = instance.surroundings.codec.decoder(channel.type)
-    mailbox = instance.mailboxes.get(channel.name)
-    signal = mailbox.pop(0) if mailbox else None
-    value, error = decoded(decode, signal.value) if signal is not None else (None, None)
-    failure = error_value(error) if error is not None else None
-    asked = history.ReceiveIssued(branch.place(), channel.name, signal.id if signal is not None else "", failure)
-    issued = record(instance, branch, receive, asked)
-    slot = ReceiveSlot(issued.position, instance.at, channel=channel.name, decode=decode, expects=channel.type)
-    if issued.failure is not None:
-        return failed(instance, slot, issued.failure)
-    if error is not None:
-        raise instance.unreadable(issued.position, error)
-    if signal is not None:
-        return complete(instance, slot, value)
-    instance.open[issued.position] = slot
-    instance.receivers.setdefault(channel.name, []).append(slot)
-    return slot
 
 
 def decoded(decode: Callable[[Any], Any], data: Raw) -> tuple[Any, Exception | None]:
@@ -243,6 +244,14 @@ def _ran(instance: Instance, command: Inline[Any], position: str, decode: Any) -
     return history.InlineIssued(position, command.name, value, failure)
 
 
+def issue_tags(instance: Instance, branch: Branch, change: ChangeTags) -> Slot:
+    """Give the instance tags, or take some from it; done as soon as it is recorded."""
+    asked = history.TagsIssued(branch.place(), change.added, change.removed)
+    issued = record(instance, branch, change, asked)
+    instance.tags = changed(instance.tags, issued)
+    return complete(instance, Slot(issued.position, instance.at))
+
+
 def result_type(fn: Any) -> Any:
     """What a plain function says that it returns; `Any` when it does not say, or by a name that is unknown."""
     with suppress(Exception):
@@ -252,10 +261,11 @@ def result_type(fn: Any) -> Any:
 
 ISSUE: dict[type, Callable[[Instance, Branch, Any], Slot]] = {
     TaskCall: issue_task,
+    EncodedTask: issue_encoded,
     Timer: issue_timer,
     StartCall: issue_start,
     MethodCall: issue_call,
     Send: issue_send,
-    Receive: issue_receive,
     Inline: issue_inline,
+    ChangeTags: issue_tags,
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import msgspec
 
+from infinitic.engine.attempts import LIMITS
 from infinitic.engine.branches import Branch, stack_of
 from infinitic.engine.instance import Instance
-from infinitic.engine.slots import ReceiveSlot, RemoteSlot, Slot, TaskSlot, TimerSlot
+from infinitic.engine.slots import ReceiveSlot, RemoteSlot, Slot, TaskSlot, TimerSlot, Watch
 from infinitic.events import NULL, Frame
 from infinitic.records import StateRecord, Wait
 from infinitic.serialization import type_name
@@ -29,8 +31,9 @@ def state_record(instance: Instance, starts: tuple[str, ...] = ()) -> StateRecor
         workflow_id=instance.workflow_id,
         run=instance.run,
         status=instance.status,
+        version=started.version,
         method=started.method,
-        tags=started.tags,
+        tags=instance.tags,
         meta=started.meta,
         caller=started.caller,
         root=started.root,
@@ -50,6 +53,7 @@ def state_record(instance: Instance, starts: tuple[str, ...] = ()) -> StateRecor
         starts=starts[-STARTS:],
         late=len(instance.open) - len(waiting),
         retries=instance.generation,
+        retention=instance.program.retention if started.retention is None else started.retention,
     )
 
 
@@ -66,8 +70,18 @@ def wait(instance: Instance, slot: Slot) -> Wait:
         error=last and msgspec.structs.replace(last, cause=None, traceback="", stack=last.stack[-3:]),
         stack=_stack(instance, slot),
         workflow_id=slot.issued.workflow_id if isinstance(slot, RemoteSlot) else "",
-        expects=type_name(slot.expects) if isinstance(slot, ReceiveSlot) else "",
+        delegated=isinstance(slot, TaskSlot) and slot.delegated,
+        expects=type_name(slot.receive.type or slot.receive.channel.type) if isinstance(slot, ReceiveSlot) else "",
+        which=slot.receive.which if isinstance(slot, ReceiveSlot) else "",
+        **(_watched(slot) if isinstance(slot, TaskSlot) and slot.watch is not None else {}),
     )
+
+
+def _watched(slot: TaskSlot) -> dict[str, Any]:
+    """When a task breaks its limits, and when its attempt was heard of."""
+    seen = slot.watch or Watch()
+    deadlines = {LIMITS[which]: due for which, due in seen.deadlines.items()}
+    return {"deadlines": deadlines, "heard": seen.heard if seen.attempt == slot.attempt and not slot.next_at else 0}
 
 
 def _stack(instance: Instance, slot: Slot) -> tuple[Frame, ...]:

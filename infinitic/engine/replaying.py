@@ -10,17 +10,19 @@ from msgspec import structs
 
 from dsl.calls import TaskCall
 from infinitic.engine.ambient import Ambient
-from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_run, next_attempt
+from infinitic.engine.arriving import ARRIVE, RUN_TIMEOUT, limit_cleanup, limit_run
+from infinitic.engine.attempts import BEAT, keep_attempt, next_attempt, watch, watch_all_anew
 from infinitic.engine.branches import Branch
 from infinitic.engine.comparing import check_all_taken, places_of, recorded_task
 from infinitic.engine.ending import close_branches
 from infinitic.engine.instance import LIVE, REPLAY, Diverged, Draft, Instance
+from infinitic.engine.operations import again, failed_tasks
 from infinitic.engine.running import asked, drain, raised, returned, run
 from infinitic.engine.settling import complete
 from infinitic.engine.slots import TaskSlot, TimerSlot
 from infinitic.errors import NonDeterminismError
 from infinitic.events import Answered, AnyEvent, AttemptFailed, Retried, TaskCompleted, TimerFired
-from infinitic.history import ContinueIssued, ReceiveIssued, RetryChild, Turn, decode_turn
+from infinitic.history import ContinueIssued, PatchIssued, ReceiveIssued, RetryChild, TagsIssued, Turn, decode_turn
 from infinitic.records import FAILED, RUNNING
 
 
@@ -32,7 +34,7 @@ def replay(instance: Instance, bodies: Sequence[bytes]) -> None:
             turn = instance.draft.recorded = decode_turn(bodies[index])
             quickly = turn.end is None and step(instance, turn)
             index += 1 if quickly else _replayed(instance, turn, bodies, index)
-    instance.mode, instance.draft, instance.current = LIVE, Draft(), None
+    instance.mode, instance.draft, instance.current = LIVE, Draft(tags=instance.tags), None
 
 
 def _replayed(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: int) -> int:
@@ -45,7 +47,8 @@ def _replayed(instance: Instance, turn: Turn, bodies: Sequence[bytes], index: in
     recorded = decode_turn(bodies[again])
     instance.turns += again - index
     draft, instance.draft, instance.at = instance.draft, Draft(recorded), recorded.at
-    _redo(instance, turn, late, recorded.event.id)
+    assert isinstance(recorded.event, Retried)
+    _redo(instance, turn, late, recorded.event)
     _check(instance, recorded, True, False)
     count_turn(instance, False)
     instance.draft = draft
@@ -63,8 +66,9 @@ def _retry_of(turn: Turn, bodies: Sequence[bytes], index: int, number: int) -> i
 def step(instance: Instance, turn: Turn) -> bool:
     """The commonest turn, quickly: a task was completed, and the run goes on. False, with nothing done, for others."""
     event, draft = turn.event, instance.draft
-    slot: Any = instance.open.get(event.position) if type(event) is TaskCompleted else None
-    if type(slot) is not TaskSlot or turn.settled or instance.end is not None:
+    # one by hand (attempt 0) is remembered besides
+    slot: Any = instance.open.get(event.position) if type(event) is TaskCompleted and event.attempt else None
+    if type(slot) is not TaskSlot or slot.watch or slot.delegated or turn.settled or instance.end is not None:
         return False
     try:
         value = slot.decode(event.value)  # type: ignore[union-attr]  # a TaskCompleted, as there is a slot
@@ -105,6 +109,8 @@ def _goes_on(instance: Instance, branch: Branch, slot: TaskSlot, value: Any) -> 
             slot.decode = instance.surroundings.signatures[yielded.definition].decode_result
             if slot.attempts:
                 slot.attempt, slot.attempts, slot.next_at, slot.uncounted = 1, (), 0, 0
+            if issued.options:
+                watch(instance, slot)
             return
         answer = asked(instance, branch, yielded)
     run(instance, branch, answer)
@@ -139,13 +145,16 @@ def _check(instance: Instance, turn: Turn, changed: bool, late: bool) -> None:
     if not changed or recorded != now or instance.draft.settled != turn.settled:
         then = f"that the run {'was ' + recorded if recorded else 'went on'} with turn {instance.turns}"
         today = f"a run that {'is ' + now if now else 'goes on' if changed else 'does not wait for this'}"
+        if changed and recorded == now:
+            then = f"that turn {instance.turns} answered {', '.join(turn.settled) or 'nothing'}"
+            today = f"a run in which it answers {', '.join(instance.draft.settled) or 'nothing'}"
         error = instance.end.error if instance.end is not None else None
         stack = (error.stack if error is not None else ()) or places_of(instance, instance.branches.get("m0"))
         position = getattr(turn.event, "position", "") or "m0"
         what = NonDeterminismError(instance.workflow_id, position, then, today, stack[-1].file, stack[-1].line)
         raise Diverged(what, stack)
     main = instance.calls.get("")
-    if turn.end is not None and main is not None:
+    if turn.end is not None and main is not None and main.status in (turn.end.status, "timed_out"):
         instance.end = turn.end
         instance.calls[""] = structs.replace(main, value=turn.end.value, error=turn.end.error)
 
@@ -164,48 +173,65 @@ def retry(instance: Instance, bodies: Sequence[bytes], failed_turn: int, event: 
     instance.turns = len(bodies)
     instance.at = max(failed.at, *(turn.at for turn in late), at)
     with Ambient(instance):
-        _redo(instance, failed, late, event.id)
+        _redo(instance, failed, late, event)
     _forget_sent(instance, late)
     _rearm(instance)
-    return finished(instance, Retried(event.id, failed_turn, event.reply_to), False)
+    return finished(instance, structs.replace(event, voids=failed_turn, caller=None), False)
 
 
-def _redo(instance: Instance, failed: Turn, late: Sequence[Turn], key: str) -> None:
-    """Apply the event of a failed turn and those after it anew, as one turn."""
+def _redo(instance: Instance, failed: Turn, late: Sequence[Turn], event: Retried) -> None:
+    """Apply the event of a failed turn and those after it anew, as one turn. Failures that nobody saw are no more."""
     retries = [turn for turn in late if isinstance(turn.event, Retried)]
     instance.generation += len(retries) + 1
+    instance.draft.again = True
     voided = instance.voided = dict(instance.voided)
     for turn in (failed, *retries):
         for one in turn.commands:
-            if not isinstance(one, ReceiveIssued | ContinueIssued) and getattr(one, "failure", None) is None:
+            if (
+                not isinstance(one, ReceiveIssued | ContinueIssued | PatchIssued | TagsIssued)
+                and getattr(one, "failure", None) is None
+            ):
                 voided[one.position.partition("~")[0]] = one
-    again = [turn.event for turn in (failed, *late) if not isinstance(turn.event, Retried)]
-    events: deque[AnyEvent] = deque(again)
-    instance.began = instance.began or failed.at
+    events: deque[AnyEvent] = deque(one.event for one in (failed, *late) if not isinstance(one.event, Retried))
+    instance.began = instance.began or getattr(failed.event, "began", 0) or failed.at  # then it is the start
     early: dict[str, list[AnyEvent]] = {}  # answers to what is not asked for yet, until it is carried on
     limit_run(instance)
+    _forgive(instance, event)
+    instance.senders.update((turn.event.id, None) for turn in late if turn.dropped)  # what was dropped stays so
+    instance.senders.update(dict.fromkeys([*(turn.event.id for turn in retries), event.id]))
     while events:
-        event = events.popleft()
-        if not _again(instance, event):
-            early.setdefault(getattr(event, "position", ""), []).append(event)
+        came = events.popleft()
+        if not _again(instance, came):
+            early.setdefault(getattr(came, "position", ""), []).append(came)
         drain(instance)
         for position in instance.draft.carried:
             events.extendleft(reversed(early.pop(position, [])))
         instance.draft.carried = ()
+    watch_all_anew(instance)
     instance.voided = dict.fromkeys(voided)
-    instance.senders.update(dict.fromkeys([*(turn.event.id for turn in retries), key]))
+
+
+def _forgive(instance: Instance, event: Retried) -> None:
+    """Have what failed before run again: what *event* names, else what nobody has looked at."""
+    for slot in failed_tasks(instance, event) if event.tasks else instance.unseen:
+        if isinstance(slot, TaskSlot):
+            again(instance, slot)
 
 
 def _again(instance: Instance, event: AnyEvent) -> bool:
     """Apply an event anew; False when it changes nothing now. Nobody's failure is taken for the last word."""
     if instance.end is not None:  # it failed again: what came late comes late once more
         return ARRIVE[type(event)](instance, event) is not None
-    slot = instance.open.get(getattr(event, "position", ""))
-    if isinstance(event, AttemptFailed) and isinstance(slot, TaskSlot) and event.retry_in is None:
-        if event.attempt == slot.attempt:
-            slot.attempts += (event,)
-            slot.uncounted = event.attempt
-            next_attempt(instance, slot)
+    position, _, deadline = getattr(event, "position", "").partition("/")
+    slot = instance.open.get(position)
+    final = (isinstance(event, AttemptFailed) and event.retry_in is None) or deadline not in ("", BEAT[1:])
+    if isinstance(slot, TaskSlot) and final:
+        if isinstance(event, AttemptFailed):
+            if event.attempt != slot.attempt:
+                return True
+            keep_attempt(slot, event)
+        slot.uncounted = slot.attempt
+        next_attempt(instance, slot)
         return True
     failed = isinstance(event, Answered) and event.status in ("failed", "timed_out")
     if failed and slot is not None and slot.kind == "child":
@@ -228,6 +254,8 @@ def _rearm(instance: Instance) -> None:
     """Set the timers' rows again, which the end of the run had cleared."""
     if instance.ended:
         return
+    for method in instance.methods:
+        limit_cleanup(instance, method)
     for slot in instance.open.values():
         if isinstance(slot, TimerSlot):
             instance.draft.timers_set[slot.position] = (slot.issued.due, 0)
@@ -237,11 +265,10 @@ def _rearm(instance: Instance) -> None:
 
 def finished(instance: Instance, event: AnyEvent, late: bool) -> Turn:
     """The turn that was made."""
-    draft = instance.draft
-    end = None if late else instance.end
+    draft, end = instance.draft, None if late else instance.end
     count_turn(instance, late)
     made = tuple(draft.commands), draft.settled, draft.refused, draft.sends
-    return Turn(event, instance.at, *made, end, late)
+    return Turn(event, instance.at, *made, end, late, draft.dropped, draft.raised)
 
 
 def close(instance: Instance) -> None:

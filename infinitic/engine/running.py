@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dsl.calls import MethodCall
+from dsl.channels import Receive
 from dsl.combinators import All, Combinator, First, Gather, Race, Settle, Timeout
 from dsl.deferreds import Deferred
 from dsl.errors import Cancelled, ProtocolError
@@ -17,6 +19,7 @@ from infinitic.engine.ending import branch_ended, close_quietly
 from infinitic.engine.instance import FAILURES, Instance
 from infinitic.engine.issuing import ISSUE as SIMPLE
 from infinitic.engine.joins import RULES
+from infinitic.engine.receiving import issue_receive
 from infinitic.engine.settling import cancel_branch, hold, joined
 from infinitic.engine.slots import CANCELLED, COMPLETED, FAILED, RUNNING, JoinSlot, Slot
 
@@ -108,6 +111,8 @@ def asked(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
 
 def _waits(instance: Instance, branch: Branch, yielded: Any) -> Answer | None:
     try:
+        if type(yielded) is MethodCall:
+            yielded.check_wait()
         continues = type(yielded) is ContinueAsNew
         slot = (continue_as_new if continues else issue)(instance, branch, yielded)
     except BaseException as error:
@@ -198,6 +203,7 @@ def issue_deferred(instance: Instance, branch: Branch, deferred: Deferred[Any]) 
 
 ISSUE: dict[type, Callable[[Instance, Branch, Any], Slot]] = {
     **SIMPLE,
+    Receive: issue_receive,
     Deferred: issue_deferred,
     Gather: issue_join,
     All: issue_join,

@@ -25,6 +25,8 @@ def complete(instance: Instance, slot: Slot, value: Any = None) -> Slot:
 def fail(instance: Instance, slot: Slot, fresh: Fresh) -> None:
     """The slot has failed; *fresh* makes the error anew each time it is thrown."""
     slot.fresh_error = fresh
+    if isinstance(slot, TaskSlot) and not slot.owned:
+        instance.failed[slot.position] = slot
     if not slot.owned and not slot.observers:
         unseen(instance, slot)
     settle(instance, slot, FAILED)
@@ -42,6 +44,9 @@ def settle(instance: Instance, slot: Slot, status: str) -> None:
     """Give the slot its final status and tell all that observe it."""
     slot.status = status
     instance.open.pop(slot.position, None)
+    if isinstance(slot, TaskSlot) and slot.watch is not None:
+        for which in slot.watch.deadlines:
+            instance.draft.clear_timer(slot.position + which)
     observers, slot.observers = slot.observers, ()
     for observer in observers:
         if isinstance(observer, Branch):
@@ -109,11 +114,17 @@ def cancel_branch(instance: Instance, branch: Branch) -> None:
 
 def interrupt(instance: Instance, branch: Branch) -> None:
     """Take the branch from what it waits for, which has lost by that, and have it go on."""
+    if withdraw(instance, branch):
+        instance.ready.append((branch, None))
+
+
+def withdraw(instance: Instance, branch: Branch) -> bool:
+    """What the branch waits for has lost; whether it waited."""
     slot, branch.waiting = branch.waiting, None
     if slot is not None:
         slot.observers = tuple(one for one in slot.observers if one is not branch)
         lose(instance, slot, CANCEL)
-        instance.ready.append((branch, None))
+    return slot is not None
 
 
 def hold(branch: Branch, *holders: Branch) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from dsl.errors import BranchCancelled, TaskCancelled, WorkflowCancelled
-from infinitic.events import AttemptFailed
+from dsl.channels import Receive
+from dsl.errors import BranchCancelled, TaskCancelled, TaskTimedOut, WorkflowCancelled
+from infinitic.events import NULL, AttemptFailed
 from infinitic.history import CallIssued, ChildIssued, TaskIssued, TimerIssued
 
 RUNNING, COMPLETED, FAILED, CANCELLED = "running", "completed", "failed", "cancelled"
@@ -48,8 +49,26 @@ class Slot(Struct, eq=False):
         return BranchCancelled(self.position)
 
 
+class Watch(Struct, eq=False):
+    """What is known of a task that has deadlines or says more than its answer.
+
+    *attempt* is the last one that said that it began, *worker* who runs it, *heard* when that was heard of last.
+    """
+
+    deadlines: dict[str, int] = {}  # which → when it is due
+    attempt: int = 0
+    worker: str = ""
+    began: int = 0
+    heartbeat: int = 0  # of *attempt*: how long it may say nothing
+    heard: int = 0
+    details: Raw = NULL
+
+
 class TaskSlot(Slot, kw_only=True):
-    """A task: *attempt* is the current one's number, *next_at* when the next is due while it waits for that."""
+    """A task: *attempt* is the current one's number, *next_at* when the next is due while it waits for that.
+
+    *delegated*: the attempt's function has returned, and somebody else will complete it.
+    """
 
     issued: TaskIssued
     decode: Decode
@@ -57,12 +76,19 @@ class TaskSlot(Slot, kw_only=True):
     attempts: tuple[AttemptFailed, ...] = ()
     next_at: int = 0
     uncounted: int = 0
+    delegated: bool = False
+    watch: Watch | None = None
 
     kind: str = "task"
 
     @property
     def label(self) -> str:
         return task_label(self.issued)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it failed by one of its time limits."""
+        return isinstance(self.error(), TaskTimedOut)
 
     def cancelled_error(self) -> BaseException:
         return TaskCancelled(self.label)
@@ -79,6 +105,16 @@ class TimerSlot(Slot, kw_only=True):
     issued: TimerIssued
 
     kind: str = "timer"
+
+
+class StartSlot(TimerSlot, kw_only=True):
+    """The instant at which the run's code is to begin."""
+
+    kind: str = "start"
+
+    @property
+    def label(self) -> str:
+        return "its start"
 
 
 class RemoteSlot(Slot, kw_only=True):
@@ -100,7 +136,7 @@ class ReceiveSlot(Slot, kw_only=True):
 
     channel: str
     decode: Decode
-    expects: Any = Any  # the type of its signals
+    receive: Receive[Any]
 
     kind: str = "receive"
 

@@ -10,13 +10,11 @@ from functools import wraps
 from typing import Any, Concatenate
 
 from dsl.commands import P, R
-from dsl.errors import ReadOnly
-from dsl.protocol import is_flow
 from infinitic.engine import replaying
 from infinitic.engine.ambient import Ambient
 from infinitic.engine.arriving import ARRIVE
-from infinitic.engine.branches import discard
-from infinitic.engine.instance import LIVE, QUERY, Draft, Instance, Refusal
+from infinitic.engine.instance import LIVE, Draft, Instance, Refusal
+from infinitic.engine.reading import read
 from infinitic.engine.running import drain
 from infinitic.errors import DecodeError
 from infinitic.events import AnyEvent
@@ -40,7 +38,7 @@ replay, retry, close = in_context(replaying.replay), in_context(replaying.retry)
 def apply(instance: Instance, event: AnyEvent, at: int) -> Turn | Refusal | None:
     """Apply an event at the time *at*: the turn it made, a refusal, or None when it changed nothing."""
     late, before = instance.ended, instance.at
-    instance.draft, instance.mode, instance.at = Draft(), LIVE, max(before, at)
+    instance.draft, instance.mode, instance.at = Draft(tags=instance.tags), LIVE, max(before, at)
     with Ambient(instance):
         result = ARRIVE[type(event)](instance, event)
         if result is True:
@@ -57,28 +55,8 @@ def query(instance: Instance, name: str, arguments: Any) -> bytes:
     if definition is None or definition.kind != "query":
         raise DecodeError(f"{instance.program.name} has no query {name!r} {instance.program.known('query')}")
     signature = instance.surroundings.signatures[definition]
+    signature.check_names(arguments)
     given = signature.decode_arguments(arguments)
-    before = _image(instance)
-    mode, instance.mode = instance.mode, QUERY
-    try:
-        with Ambient(instance):
-            value = instance.program.start(definition, instance.state, signature, given)
-    finally:
-        instance.mode = mode
-        if before != _image(instance):
-            raise ReadOnly("a change of the instance's attributes")
-    if is_flow(value):
-        discard(value)
-        raise ReadOnly("something to wait for")
+    with Ambient(instance):
+        value = read(instance, definition, given)
     return instance.surroundings.codec.encode(value)
-
-
-def _image(instance: Instance) -> dict[str, bytes]:
-    """What tells whether the state was changed; attributes that no codec holds are told by identity."""
-    image = {}
-    for name, value in vars(instance.state).items() if instance.state is not None else ():
-        try:
-            image[name] = instance.surroundings.codec.encode(value)
-        except Exception:
-            image[name] = str(id(value)).encode()
-    return image

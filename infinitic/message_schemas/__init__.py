@@ -16,7 +16,7 @@ from msgspec.structs import FieldInfo, fields
 
 from infinitic.events import AnyEvent, AttemptFailed, TaskCompleted
 from infinitic.message_schemas.words import OF_FIELDS
-from infinitic.messages import FORMAT, Ask, Message, Query, Reply, TaskRequest
+from infinitic.messages import FORMAT, Ask, Broadcast, Message, Query, Reply, TaskRequest
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -42,6 +42,12 @@ KINDS: Mapping[str, tuple[str, Any, tuple[str, ...], str]] = {
         "How an attempt ended: what a service worker sends to the topic `workflow:<workflow>`.",
     ),
     "event": ("event", AnyEvent, PLACE, "What happened to an instance, on the topic `workflow:<workflow>`."),
+    "broadcast": (
+        "broadcast",
+        Broadcast,
+        (),
+        "An event for all instances that have a tag, on `workflow:infinitic.router`: each gets an event of its own.",
+    ),
     "query": ("query", Query, (*PLACE, "reply_to"), "A question to an instance, on `workflow:<workflow>`."),
     "ask": ("ask", Ask, ("workflow", "reply_to"), "A client asks again for results, on `workflow:<workflow>`."),
     "offer": ("offer", None, PLACE, "A worker has an instance looked at, on `workflow:<workflow>`. No payload."),

@@ -15,7 +15,10 @@ VALUE = (
     "has that."
 )
 TAGS = "The tags of the instance, and those of the call."
-META = "What travels along with the instance and the call, by text keys; the call's go first."
+META = (
+    "What travels along with the instance and the call, by text keys; the call's go first. An object whose one key is "
+    '"$bytes" holds bytes, as base64.'
+)
 
 OF_FIELDS: Mapping[str, Mapping[str, str]] = {
     "Message": {
@@ -36,7 +39,10 @@ OF_FIELDS: Mapping[str, Mapping[str, str]] = {
         "at": "When this was sent, in microseconds since 1970 (UTC), by the sender's clock. 0: not told.",
         "sender": "Who sent this: a worker, a client or another instance. For people.",
         "sequence": "For later use; absent today.",
-        "reply_to": REPLY_TO,
+        "reply_to": (
+            f"{REPLY_TO} Of a task_started and a heartbeat: the service, which is told by its control topic if nobody "
+            "wants the answer any more."
+        ),
         "root": (
             'The workflow id of the topmost ancestor of the instance. To be copied from the request. "": not told.'
         ),
@@ -56,7 +62,8 @@ OF_FIELDS: Mapping[str, Mapping[str, str]] = {
         "name": "The name of the task within its service.",
         "arguments": ARGUMENTS,
         "options": (
-            'What the call itself says, where it does: "timeout" is how long the attempt may take, in microseconds; '
+            'What the call itself says, where it does. In microseconds: "timeout" is how long the attempt may take, '
+            '"heartbeat" how long it may say nothing, "queue_timeout" how long it may wait for a worker. '
             '"retry" is the policy: max_attempts, initial, factor, maximum (seconds), jitter (a part of 1), retry_on '
             'and never_on (lists of classes, as "module:Name").'
         ),
@@ -67,8 +74,20 @@ OF_FIELDS: Mapping[str, Mapping[str, str]] = {
             "How many of the attempts so far the retry policy does not count, because the run was retried by hand "
             "since. attempt - uncounted is what to compare with max_attempts."
         ),
+        "details": "What the last heartbeat of the attempts before carried. Any JSON. null: nothing.",
+        "lost": (
+            "Whether the attempt before fell silent, so that nobody has asked the retry policy: a worker whose "
+            "policy allows no further attempt answers with the failure instead of running this one."
+        ),
+        "watched": 'Whether a "task_started" is expected when the attempt begins.',
     },
     "Query": {"name": "The name of the query.", "arguments": ARGUMENTS},
+    "Broadcast": {
+        "tag": "The tag of those that are meant.",
+        "event": "What happens to them. Each gets it under an id of its own, made of this one and the workflow id.",
+        "workflow": 'The name of their workflow. "": any.',
+        "after": 'Where the last page ended, as the storage names that. "": this is the first.',
+    },
     "Ask": {"waits": 'Pairs of a workflow id and a call id. "" for the call: the result of the run.'},
     "Reply": {
         "workflow_id": "The instance that this is about.",
@@ -99,26 +118,36 @@ OF_FIELDS: Mapping[str, Mapping[str, str]] = {
         "root": 'The workflow id of the topmost ancestor. "": the instance itself.',
         "reply_to": REPLY_TO,
         "if_exists": "What becomes of this when the id is taken: attach, fail or restart.",
-        "timeout": "How long the whole run may take, in microseconds. 0: as long as it likes.",
-        "version": "The version of the workflow's code.",
+        "timeout": "How long the whole run may take, in microseconds, from when its code begins. 0: as it likes.",
+        "cleanup_timeout": "How long a cancelled run may take for its cleanup, in microseconds. 0: as it likes.",
+        "retention": "For how long the run is kept after its end, in microseconds. null: as its worker says.",
+        "delay": "After how many microseconds the run's code begins.",
+        "start_at": "When the run's code begins, in microseconds since 1970 (UTC). 0: at once, or after the delay.",
+        "version": "The version of the workflow's code. 0: the highest that the worker has.",
+        "also": "A signal or a call that comes in the same step, to an instance that exists too. null: nothing.",
         "sent": "When the start was asked for, in microseconds since 1970 (UTC), by the sender's clock. 0: not told.",
         "previous": 'The run id of the run before, of which this one is the continuation. "": of none.',
         "first": 'The run id of the first run of the chain. "": this one.',
+        "began": "When that one began, in microseconds since 1970 (UTC). 0: this is the first.",
         "signals": "The signals that the run before had not received.",
         "senders": "The ids of what came for the run before from outside, by which repeats are known.",
     },
     "TaskCompleted": {
         "position": POSITION,
         "value": f"What the task returned. {VALUE}",
-        "attempt": "The number of the attempt. To be copied from the request.",
+        "attempt": "The number of the attempt. To be copied from the request. 0: somebody else completed the task.",
         "worker": WORKER,
         "began": BEGAN,
         "ended": ENDED,
+        "reply_to": REPLY_TO,
     },
     "AttemptFailed": {
         "position": POSITION,
         "error": "What went wrong.",
-        "attempt": "The number of the attempt. To be copied from the request. Another one's failure counts no more.",
+        "attempt": (
+            "The number of the attempt. To be copied from the request. Another one's failure counts no more. 0: "
+            "whichever there is, for good, because somebody else failed the task."
+        ),
         "retry_in": (
             "In how many microseconds the next attempt is to be sent: the service worker decides. 0: at once. null: "
             "never, the task has failed."
@@ -127,6 +156,25 @@ OF_FIELDS: Mapping[str, Mapping[str, str]] = {
         "worker": WORKER,
         "began": BEGAN,
         "ended": ENDED,
+        "details": "What the last heartbeat of the attempt carried. Any JSON. null: nothing.",
+        "limit": (
+            "Which timeout was broken, where it is not the attempt's own: heartbeat or queue_timeout. When began is 0, "
+            "the attempt was not even run."
+        ),
+        "reply_to": REPLY_TO,
+    },
+    "TaskStarted": {
+        "position": POSITION,
+        "attempt": "The number of the attempt. To be copied from the request.",
+        "worker": WORKER,
+        "began": BEGAN,
+        "heartbeat": "For how many microseconds the attempt may say nothing. 0: for ever.",
+        "delegated": "Whether the task's function has returned, and somebody else will complete the task.",
+    },
+    "Heartbeat": {
+        "position": POSITION,
+        "attempt": "The number of the attempt. To be copied from the request.",
+        "details": "What the next attempt is given, if it comes to that. Any JSON. null: nothing.",
     },
     "TimerFired": {
         "position": "The address of the command that waits.",
@@ -143,6 +191,22 @@ OF_FIELDS: Mapping[str, Mapping[str, str]] = {
         "caller": "The command of another instance that waits for the answer. null: a client called.",
         "reply_to": REPLY_TO,
     },
+    "TimersCompleted": {
+        "method": 'The method, by its name or its call id, whose timers are over now. "": all timers of the instance.',
+        "reply_to": REPLY_TO,
+    },
+    "TagsChanged": {
+        "added": "The tags that the instance gets.",
+        "removed": "The tags that it loses.",
+        "reply_to": REPLY_TO,
+    },
+    "TerminateRequested": {
+        "reason": "Why, for people.",
+        "run": 'The run that is meant. "": whichever there is.',
+        "reply_to": REPLY_TO,
+    },
+    "SuspendRequested": {"reason": "Why, for people.", "reply_to": REPLY_TO},
+    "ResumeRequested": {"reply_to": REPLY_TO},
     "CancelRequested": {
         "call_id": 'The call to cancel. "": the whole run.',
         "run": 'The run that is meant. "": whichever there is.',
@@ -158,6 +222,10 @@ OF_FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "Retried": {
         "voids": "The turn to begin anew from. -1: the one that failed the run.",
+        "tasks": "Whether tasks that have failed run again, also where the run goes on.",
+        "task": 'Of these, the tasks of one name. "": all.',
+        "service": 'Of these, the tasks of one service. "": all.',
+        "status": 'Of these, those that ended so: failed or timed_out. "": both.',
         "reply_to": REPLY_TO,
         "caller": "The parent that is told when there is no such run any more. null: a client retries.",
     },

@@ -75,6 +75,7 @@ class Serializer:
                 what=definition.label,
                 decoder=self.decoder,
                 pickled=bool(self._codecs),
+                delegated=getattr(definition, "delegated", False),
             )
         return found
 
@@ -98,6 +99,8 @@ class Serializer:
         for codec in self._codecs.values():
             try:
                 return codec.encode(_portable(value))
+            except Forbidden:
+                raise
             except EncodeError as its:
                 error = EncodeError(f"{error.message}; and {its.message}", error.path)
         raise error

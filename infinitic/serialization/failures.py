@@ -8,44 +8,76 @@ from __future__ import annotations
 import builtins
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import PurePath
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, TypeAlias, TypeGuard, get_type_hints
 
 import msgspec
 
-from infinitic.errors import EncodeError, PayloadError, RemoteError, TaskFailed
+from infinitic.errors import Attempt, EncodeError, PayloadError, RemoteError, TaskFailed, WorkflowFailed
 from infinitic.events import ErrorValue, Frame
 from infinitic.serialization import plain
 
 DEEPEST = 10
+_LONGEST_CHAIN = 128  # with the errors of ours that wrap the user's at each workflow on the way
 _TRACEBACK = 8_192
 _FRAMES = 30
 _LONGEST = 65_536  # characters of a text, bytes of a field: an error travels in a message, which has its limit
+_NOTES = 100
+_ATTEMPTS, _GROUP = 16_384, 262_144  # bytes for the attempts of a task, for the errors of a group
+_MOST = 524_288  # bytes in all
+_SHORT = 4_096  # characters of a text in an error that would take more
 _NESTED = "$error"  # {"$error": an ErrorValue}
 _SAME = "$same"  # {"$same": "cause"} or {"$same": "fields.error"}
+_Path: TypeAlias = tuple[BaseException, ...]
 _SCALARS = (str, int, float, bool, type(None))
 _set = BaseException.__setattr__  # a frozen class's own refuses
 
 
-def error_value(error: BaseException, *, stack: tuple[Frame, ...] = (), depth: int = DEEPEST) -> ErrorValue:
-    """*error* as data, with its causes and the errors within it to *depth*.
+def error_value(error: BaseException, *, stack: tuple[Frame, ...] = (), above: _Path = ()) -> ErrorValue:
+    """*error* as data, with its causes and the errors within it: ten deep, beneath what failed by them.
 
-    *stack* replaces the frames of its traceback. What JSON cannot hold of its fields comes as its repr.
+    *above* are the errors that it is a part of. *stack* replaces the frames of its traceback. What JSON cannot hold of
+    its fields comes as its repr. An error that would take more than half a megabyte is told without its facts and
+    those of its causes.
     """
+    value = _told(error, stack, (*above, error))
+    return _bare(value) if not above and _size(value) > _MOST else value
+
+
+def _size(value: Any) -> int:
+    return len(msgspec.json.encode(value))
+
+
+def _bare(value: ErrorValue) -> ErrorValue:
+    cause = None if value.cause is None else _bare(value.cause)
+    notes = tuple(note[:_SHORT] for note in value.notes[:3])
+    return ErrorValue(value.type, value.message[:_SHORT], cause=cause, notes=notes, stack=value.stack)
+
+
+def _is_told(error: BaseException | None, path: _Path) -> TypeGuard[BaseException]:
+    """Whether *error*, beneath those of the *path*, is near enough to be told, and is not one of them."""
+    own = sum(not isinstance(one, TaskFailed | WorkflowFailed) for one in path)
+    again = any(one is error for one in path)
+    return error is not None and not again and own <= DEEPEST and len(path) <= _LONGEST_CHAIN
+
+
+def _told(error: BaseException, stack: tuple[Frame, ...], path: _Path) -> ErrorValue:
     # what stands in for a class is described as that class, so that a third process may know it again
     stood = error if isinstance(error, RemoteError) else None
     described = (stood.type, stood.message) if stood is not None else (_type(type(error)), _message(error))
-    cause = _cause(error) if depth > 0 else None
-    fields, args = _facts(error, cause, depth)
+    cause = _cause(error)
+    cause = cause if _is_told(cause, path) else None
+    fields, args = _facts(error, cause, path)
     return ErrorValue(
         type=described[0],
         message=_clean(described[1]),
         fields=fields,
         args=args,
-        cause=None if cause is None else error_value(cause, depth=depth - 1),
-        notes=tuple(_clean(str(note)) for note in getattr(error, "__notes__", ())),
+        cause=None if cause is None else error_value(cause, above=path),
+        notes=tuple(map(_clean, _notes(error, fields))),
         stack=stack or _frames(error),
         traceback=_traceback(error),
     )
@@ -79,6 +111,13 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _notes(error: BaseException, fields: dict[str, Any]) -> list[str]:
+    notes = [str(note) for note in [*getattr(error, "__notes__", ())][:_NOTES]]
+    if isinstance(error, BaseExceptionGroup) and len(fields["exceptions"]) < len(error.exceptions):
+        notes.append(f"{len(error.exceptions) - len(fields['exceptions']):,} more exceptions of the group are left out")
+    return notes
+
+
 def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
@@ -99,23 +138,46 @@ def _frames(error: BaseException) -> tuple[Frame, ...]:
 
 
 def _facts(
-    error: BaseException, cause: BaseException | None, depth: int
+    error: BaseException, cause: BaseException | None, path: _Path
 ) -> tuple[dict[str, Any], tuple[Any, ...] | None]:
     """The fields and args as JSON data; None for args that JSON cannot hold."""
     if isinstance(error, RemoteError):
-        return {name: _data(value, {}, depth) for name, value in error.fields.items()}, None
+        return {name: _data(value, {}, path) for name, value in error.fields.items()}, None
     raw = _fields(error)
     names = {} if cause is None else {id(cause): "cause"}
-    fields = {name: _data(value, names, depth) for name, value in raw.items()}
+    fields = {name: _data(value, names, path) for name, value in raw.items()}
     # what a field holds is only named in the args: an error within an error would double at every level
     shared = {id(value): f"fields.{name}" for name, value in raw.items() if not isinstance(value, _SCALARS)}
     names = shared | names
+    if isinstance(error, TaskFailed):
+        latest = (_attempt(one, names, path) for one in reversed(error.attempts))
+        fields["attempts"] = _fitting(latest, _ATTEMPTS)[::-1]
     if isinstance(error, BaseExceptionGroup):
-        return fields, None
+        return fields | {"exceptions": _fitting((_nested(one, path) for one in error.exceptions), _GROUP)}, None
     try:
-        return fields, tuple(_strict(value, names, depth) for value in _args(error))
+        return fields, tuple(_strict(value, names, path) for value in _args(error))
     except (PayloadError, RecursionError):
         return fields, None
+
+
+def _attempt(attempt: Attempt, names: dict[int, str], path: _Path) -> list[Any]:
+    """An attempt of a task; of its error what it was and said, and not why and where."""
+    told: Any = {_SAME: names.get(id(attempt.error))}
+    if told[_SAME] is None:
+        error = msgspec.structs.replace(error_value(attempt.error, above=path), cause=None, stack=(), traceback="")
+        told = {_NESTED: msgspec.to_builtins(error)}
+    return [attempt.number, told, attempt.worker, attempt.began, attempt.ended]
+
+
+def _fitting(items: Iterable[Any], room: int) -> list[Any]:
+    """As many of the first items as there is room for, in bytes."""
+    kept = []
+    for one in items:
+        room -= _size(one)
+        if room < 0:
+            break
+        kept.append(one)
+    return kept
 
 
 def _args(error: BaseException) -> tuple[Any, ...]:
@@ -127,19 +189,19 @@ def _args(error: BaseException) -> tuple[Any, ...]:
 
 def _fields(error: BaseException) -> dict[str, Any]:
     declared = [one.name for one in getattr(type(error), "__attrs_attrs__", ())]
-    fields = {name: getattr(error, name) for name in declared if hasattr(error, name)}
+    slots = [vars(base).get("__slots__", ()) for base in type(error).__mro__]
+    declared += [name for of_base in slots for name in ([of_base] if isinstance(of_base, str) else of_base)]
+    fields = {name: getattr(error, name) for name in declared if name[:2] != "__" and hasattr(error, name)}
     fields |= {str(name): value for name, value in vars(error).items() if name != "__notes__"}
-    if isinstance(error, BaseExceptionGroup):
-        fields["exceptions"] = list(error.exceptions)
     if isinstance(error, TaskFailed):
-        fields.pop("attempts", None)  # the engine knows them from history
+        fields.pop("attempts", None)  # which are told in their own way
     return fields
 
 
-def _data(value: Any, names: dict[int, str], depth: int) -> Any:
+def _data(value: Any, names: dict[int, str], path: _Path) -> Any:
     """*value* as JSON data, or its repr."""
     try:
-        return _strict(value, names, depth)
+        return _strict(value, names, path)
     except (PayloadError, RecursionError):
         pass
     try:
@@ -148,23 +210,23 @@ def _data(value: Any, names: dict[int, str], depth: int) -> Any:
         return f"<repr() of it raised {type(another).__name__}>"
 
 
-def _strict(value: Any, names: dict[int, str], depth: int) -> Any:
+def _strict(value: Any, names: dict[int, str], path: _Path) -> Any:
     if id(value) in names:
         return {_SAME: names[id(value)]}
     if isinstance(value, BaseException):
-        return _nested(value, depth)
+        return _nested(value, path)
     if type(value) in (list, tuple):
-        return [_strict(one, names, depth) for one in value]
+        return [_strict(one, names, path) for one in value]
     data = plain.encode(value)
     if len(data) > _LONGEST:
         raise EncodeError(f"it takes {len(data):,} bytes")
     return msgspec.json.decode(data)
 
 
-def _nested(error: BaseException, depth: int) -> Any:
-    if depth <= 0:
+def _nested(error: BaseException, path: _Path) -> Any:
+    if not _is_told(error, path):
         return _clean(f"{type(error).__name__}: {_message(error)}")
-    return {_NESTED: msgspec.to_builtins(error_value(error, depth=depth - 1))}
+    return {_NESTED: msgspec.to_builtins(error_value(error, above=path))}
 
 
 def rebuild(value: ErrorValue) -> BaseException:
@@ -233,19 +295,24 @@ def _made(kind: type[BaseException], args: tuple[Any, ...], message: str, fields
         error = kind.__new__(kind, *args)
         _set(error, "args", args)
     if isinstance(error, TaskFailed):
-        fields = {"attempts": (), **fields}
+        fields = {**fields, "attempts": tuple(map(_attempted, fields.get("attempts", ())))}
     for name, one in fields.items():
         with suppress(AttributeError):  # a property of today's class
             object.__setattr__(error, name, one)
     return error
 
 
+def _attempted(facts: Any) -> Attempt:
+    number, error, worker, began, ended = facts
+    return Attempt(int(number), error, str(worker), int(began), int(ended))
+
+
 def _typed(kind: type[BaseException], fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields as the class declares them: a date from its text, a tuple from its array."""
-    try:
-        hints = get_type_hints(kind)
-    except Exception:
-        return dict(fields)
+    """The fields as the class, or its `__init__`, declares them: a date from its text, a tuple from its array."""
+    hints: dict[str, Any] = {}
+    for declares in (kind.__init__, kind):
+        with suppress(Exception):
+            hints |= get_type_hints(declares)
     return {name: _as_declared(one, hints.get(name, Any)) for name, one in fields.items()}
 
 

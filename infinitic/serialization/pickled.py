@@ -7,6 +7,7 @@ by a key known here is refused before anything of it is unpickled.
 from __future__ import annotations
 
 import hmac
+import io
 import pickle
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from msgspec import Struct
 
 from infinitic.errors import ConfigurationError, DecodeError, EncodeError, MissingExtra, UntrustedPayload
 from infinitic.serialization.plain import Data
-from infinitic.serialization.values import ADVICE
+from infinitic.serialization.values import ADVICE, Forbidden, forbidden
 
 SHORTEST = 16
 
@@ -43,7 +44,14 @@ class PickleCodec:
             import cloudpickle
         except ImportError:
             raise MissingExtra("the pickle codec", "pickle") from None
-        self._dumps = cloudpickle.dumps
+
+        class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+            def reducer_override(self, value: Any) -> Any:
+                if hasattr(type(value), "__infinitic_command__"):
+                    raise forbidden(value)
+                return super().reducer_override(value)
+
+        self._pickler = Pickler
         self._keys = {name: _checked(name, secret) for name, secret in keys.items()}
         if key not in self._keys:
             known = ", ".join(sorted(self._keys)) or "none"
@@ -53,11 +61,13 @@ class PickleCodec:
     def encode(self, value: Any) -> bytes:
         """*value* pickled, signed and wrapped as JSON. Raises `EncodeError`."""
         try:
-            data: bytes = self._dumps(value)
+            self._pickler(into := io.BytesIO()).dump(value)
+        except Forbidden:
+            raise
         except Exception as error:
             kind = type(value).__qualname__
             raise EncodeError(f"a value of type {kind} cannot be pickled ({error}): {ADVICE}") from None
-        wrapped = Wrapped(self.name, key=self.key, data=data)
+        wrapped = Wrapped(self.name, key=self.key, data=into.getvalue())
         return msgspec.json.encode(msgspec.structs.replace(wrapped, signature=self._signature(wrapped)))
 
     def decode(self, data: Data) -> Any:

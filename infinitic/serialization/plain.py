@@ -135,6 +135,12 @@ def as_decode_error(error: BaseException, data: Data | None = None) -> DecodeErr
     return DecodeError(_at.sub("", text), _joined(_at.findall(text)))
 
 
+def named(what: str, error: BaseException, data: Data | None = None) -> DecodeError:
+    """The same as `as_decode_error`, and *what* could not be read."""
+    its = as_decode_error(error, data)
+    return type(its)(f"{what}: {its.message}", its.path)
+
+
 def _joined(places: list[str]) -> str:
     """One path of several: what decodes in steps names the inner place first."""
     return "$" + "".join(reversed(places))

@@ -6,10 +6,11 @@ import collections.abc
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any, Never, NoReturn, Optional, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Never, NoReturn, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from infinitic.errors import DecodeError, RegistrationError
 from infinitic.serialization import plain
@@ -25,7 +26,8 @@ class Signature:
     """What *fn* takes and gives. *bound* leaves out its first parameter; *what* is its name in messages.
 
     `decode_result` is the raw decoder of `result_type`: it raises one of `DECODE_ERRORS`. *pickled* says
-    that a codec may carry what JSON cannot: types without JSON are then no error. Raises `RegistrationError`.
+    that a codec may carry what JSON cannot: types without JSON are then no error. *delegated* says that somebody
+    else gives the result, so that None stands for what *fn* itself returns. Raises `RegistrationError`.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Signature:
         what: str = "",
         decoder: Callable[[Any], Decode] = plain.decoder,
         pickled: bool = False,
+        delegated: bool = False,
     ) -> None:
         name = what or getattr(fn, "__qualname__", repr(fn)).rpartition(".")[2]
         hints = _hints(fn, name)
@@ -43,11 +46,13 @@ class Signature:
         self.text = _text(name, parameters, hints)
         types = {one.name: _type(one, hints) for one in parameters}
         checked = {key: self._checked(f"the parameter {key!r}", hint, pickled) for key, hint in types.items()}
-        self.result_type = _result(hints.get("return", Any), fn)
+        result = _result(hints.get("return", Any), fn)
+        self.result_type = _without_none(result) if delegated else result
         self._checked("the result", self.result_type, pickled)
         self.arguments_type = _struct(name, parameters, checked)
         self.decode_result = decoder(self.result_type)
         self._decode = decoder(self.arguments_type)
+        self._fields = decoder(dict[str, Raw])
         self._keywords = tuple(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
 
     def _checked(self, what: str, hint: Any, pickled: bool) -> Any:
@@ -68,6 +73,16 @@ class Signature:
                 return self._from_fields({})  # a call that says nothing of arguments
             raise self._misfit(plain.as_decode_error(error, data)) from None
         return self._from_fields(arguments) if type(arguments) is dict else arguments
+
+    def check_names(self, data: Data) -> None:
+        """Raises `DecodeError` for arguments of which *fn* knows nothing; what they hold is not looked at."""
+        try:
+            given = self._fields(data)
+        except DECODE_ERRORS:
+            return  # which `decode_arguments` tells, or takes for none
+        unknown = sorted({*given}.difference(self.arguments_type.__struct_fields__))
+        if unknown:
+            raise DecodeError(f"{self.text}: it takes no argument {', '.join(f'`{name}`' for name in unknown)}")
 
     def _from_fields(self, fields: Any) -> Any:
         """From a dict by parameter name, which is what a codec other than JSON gives."""
@@ -159,6 +174,12 @@ def _result(hint: Any, fn: Callable[..., Any]) -> Any:
     if origin in _AWAITABLES and not inspect.iscoroutinefunction(fn):
         return _plain(args[-1]) if args else Any
     return _plain(hint)
+
+
+def _without_none(hint: Any) -> Any:
+    """*hint*, where None is one of several: the others."""
+    others = tuple(one for one in get_args(hint) if one is not NoneType)
+    return Union[others] if get_origin(hint) in (Union, UnionType) and others else hint  # noqa: UP007  # as above
 
 
 def _plain(hint: Any) -> Any:

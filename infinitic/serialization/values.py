@@ -35,6 +35,11 @@ class Forbidden(EncodeError):
     """A value that no codec may carry: a command, a reserved key."""
 
 
+def forbidden(command: Any, path: str = "$") -> Forbidden:
+    """Why a command or a deferred is not sent."""
+    return Forbidden(f"{_label(command)}: a command/deferred cannot be sent: `yield from` it first", path)
+
+
 def hook(value: Any) -> Any:
     """What msgspec writes in place of *value*, which it does not know. Raises `TypeError` for the rest."""
     if isinstance(value, PurePath):
@@ -60,8 +65,7 @@ def walked(value: Any, path: str = "$") -> Any:
     if isinstance(value, _KEPT) or type(value) is int:
         return value
     if hasattr(type(value), "__infinitic_command__"):
-        message = f"{_label(value)}: a command/deferred cannot be an argument: `yield from` it first"
-        raise Forbidden(message, path)
+        raise forbidden(value, path)
     return _composed(value, path)
 
 

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TypeAlias
@@ -32,15 +33,16 @@ PATIENCE = 5.0  # seconds that a program which knows nothing of the turnstile ma
 SCHEMAS = ("storages/sqlite.sql", "transports/sqlite/queue.sql")
 
 
-def _create(db: Connection) -> None:
-    """Version 1."""
+def _step(version: int, db: Connection) -> None:
+    """What the schemas have below a line `-- version` of this number."""
     for name in SCHEMAS:
         text = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
-        for statement in text.split(";\n"):
+        _, _, rest = text.partition(f"-- version {version}\n")
+        for statement in rest.partition("-- version ")[0].split(";\n"):
             db.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (partial(_step, 1), partial(_step, 2))
 """The n-th leads from version n to version n + 1. All that are missing run in one transaction."""
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from infinitic.errors import StorageError
-from infinitic.records import Append, Filter, StateRecord, Stored, TimerRow, TurnRow, Version
+from infinitic.errors import StorageError, WorkflowInUse
+from infinitic.records import Append, Filter, Mark, StateRecord, Stored, TimerRow, TurnRow, Version
 
 
 class Due(Struct, frozen=True):
@@ -86,8 +86,9 @@ class Storage(Protocol):
     def offers(self, fingerprints: Mapping[str, str], behind_since: int, limit: int) -> list[tuple[str, str]]:
         """(workflow, workflow id) of instances that somebody should look at again, by workflow name → fingerprint.
 
-        Those of these workflows with a non-empty inbox and a record whose fingerprint differs from the given one, and
-        those whose mark has been behind their turns since before the instant *behind_since*.
+        Those of these workflows with a non-empty inbox and a record whose fingerprint differs from the given one, but
+        for what somebody suspended (`BY_HAND`); and those whose mark has been behind their turns since before the
+        instant *behind_since*.
         """
 
     def find(self, where: Filter, limit: int, after: str = "") -> Page:
@@ -127,3 +128,23 @@ def purge_in_pages(storage: Storage, now: int, size: int = 200) -> int:
     while page := [one for one in storage.ended(Filter(), size, after) if one.expires < now]:
         total, after = total + sum(storage.remove(page)), page[-1]
     return total
+
+
+NO_TURNS = 1 << 31
+"""More turns than a run has: who loads from here on loads none."""
+
+
+def delete(storage: Storage, workflow_id: str) -> bool:
+    """Remove one ended instance now, its expiry notwithstanding; whether there was one.
+
+    Raises `WorkflowInUse` for one that has not ended, or whose mark is behind.
+    """
+    before = None
+    while (stored := storage.load(workflow_id, NO_TURNS)) is not None:
+        version, record = stored.version, stored.record
+        if not record.ended or stored.mark != Mark(version.run, version.turns) or version == before:
+            raise WorkflowInUse(record.workflow, workflow_id, record.status)
+        if storage.remove([Past(record, version, expires=0)]) == [True]:
+            return True
+        before = version  # it went on meanwhile, or somebody else was faster
+    return False

@@ -20,6 +20,7 @@ from attrs import Factory, define
 from infinitic.clock import Clock, system_clock
 from infinitic.errors import Bug, StorageError
 from infinitic.records import (
+    BY_HAND,
     Append,
     Filter,
     InboxItem,
@@ -33,6 +34,7 @@ from infinitic.records import (
     encode_record,
 )
 from infinitic.storages import Due, Page, Past, place_of, token_of
+from infinitic.storages.labels import LATEST, ends_asked, labels_asked, labels_of
 
 
 @define(eq=False)
@@ -264,18 +266,20 @@ def _is_free(row: TimerRow, now: int) -> bool:
 
 
 def _is_offered(instance: Instance, fingerprint: str, behind_since: int) -> bool:
-    if instance.inbox and instance.record.fingerprint != fingerprint:
+    if instance.inbox and instance.record.fingerprint not in (fingerprint, BY_HAND):
         return True
     return instance.behind_since is not None and instance.behind_since < behind_since
 
 
 def _matches(record: StateRecord, where: Filter) -> bool:
+    first, last = ends_asked(where) or (record.ended, record.ended)
     return (
         where.workflow in ("", record.workflow)
         and where.status in ("", record.status)
-        and (not where.tag or where.tag in record.tags)
-        and record.started >= where.since
+        and where.since <= record.started < (where.until or LATEST)
+        and first <= record.ended <= last
         and record.workflow_id.startswith(where.id_prefix)
+        and set(labels_asked(where)) <= set(labels_of(record))
     )
 
 

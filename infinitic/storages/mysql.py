@@ -16,6 +16,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from infinitic.records import (
+    BY_HAND,
     Append,
     Filter,
     InboxItem,
@@ -27,7 +28,8 @@ from infinitic.records import (
     Version,
     decode_record,
 )
-from infinitic.storages import Due, Page, Past, place_of, purge_in_pages, token_of
+from infinitic.storages import Due, Page, Past, purge_in_pages
+from infinitic.storages.finding import Finder
 from infinitic.storages.mysql_schema import MySqlSchema
 from infinitic.storages.mysql_server import Connection, ConnectionLost, Locked, Pool, Result, Row, Server
 from infinitic.storages.mysql_writes import (
@@ -43,10 +45,11 @@ from infinitic.storages.mysql_writes import (
     removals,
     set_timers,
     starts,
+    unlabelled,
     writes,
 )
 from infinitic.storages.schemas import check_schema
-from infinitic.storages.sql import BESIDES, condition, portions
+from infinitic.storages.sql import BESIDES, portions
 
 T = TypeVar("T")
 
@@ -83,12 +86,10 @@ OFFERED = (
     " UNION (SELECT workflow, workflow_id FROM heads FORCE INDEX (heads_behind)"
     " WHERE behind < {2} AND workflow IN ({1}) LIMIT {3}) LIMIT {3}"
 )
-# Not by tags_by_instance: reading a range of ids and a range of starts in it, MariaDB 10.11 forgets that the starts
-# are descending there, and misses rows.
-TAGS = "tags USE INDEX (PRIMARY)"
 ENDED = (
-    "SELECT record, run, turns, inbox_version, expires, behind FROM heads JOIN (SELECT workflow_id FROM heads"
-    " WHERE expires >= {0} AND (expires > {0} OR workflow_id > {1}) AND {2} ORDER BY expires, workflow_id LIMIT {3}"
+    "SELECT record, run, turns, inbox_version, expires, behind FROM heads JOIN (SELECT workflow_id"
+    " FROM heads AS led FORCE INDEX (heads_to_purge) WHERE expires >= {0} AND (expires > {0} OR workflow_id > {1})"
+    " AND {2} ORDER BY expires, workflow_id LIMIT {3}"
     ") AS page USING (workflow_id)"
 )
 
@@ -98,6 +99,7 @@ class MySqlStorage:
 
     def __init__(self, server: Server) -> None:
         self._pool = Pool(server)
+        self._finder = Finder(lambda said, values: self._read(_filled(said, values)), aside="COALESCE({0}, {0})")
 
     @classmethod
     def open(cls, url: str, *, namespace: str = "default", makes: bool = True) -> MySqlStorage:
@@ -170,19 +172,10 @@ class MySqlStorage:
         return [found.get(workflow_id) for workflow_id in workflow_ids]
 
     def find(self, where: Filter, limit: int, after: str = "") -> Page:
-        tables, wanted, started = _matching(where)
-        if after:
-            at, workflow_id = place_of(after)
-            wanted += f" AND {started} <= {at} AND ({started} < {at} OR workflow_id > {literal(workflow_id)})"
-        # Ids first: no record is read, let alone sorted, that is not on the page.
-        page = f"SELECT workflow_id FROM {tables} WHERE {wanted} ORDER BY {started} DESC, workflow_id LIMIT {limit + 1}"
-        rows = self._read(f"SELECT record FROM heads JOIN ({page}) AS page USING (workflow_id)")
-        found = sorted((decode_record(row[0]) for row in rows), key=lambda its: (-its.started, its.workflow_id))
-        return Page(tuple(found[:limit]), token_of(found[limit - 1]) if len(found) > limit else "")
+        return self._finder.find(where, limit, after)
 
     def count(self, where: Filter) -> int:
-        tables, wanted, _ = _matching(where)
-        return int(self._read(f"SELECT COUNT(*) FROM {tables} WHERE {wanted}")[0][0])
+        return self._finder.count(where)
 
     # ------------------------------------------------------------------------------------------- writing
 
@@ -230,7 +223,8 @@ class MySqlStorage:
 
     def ended(self, where: Filter, limit: int, after: Past | None = None) -> tuple[Past, ...]:
         place = (after.expires, after.record.workflow_id) if after is not None else (-1, "")
-        rows = self._read(ENDED.format(place[0], literal(place[1]), _said(where), limit))
+        wanted = self._finder.condition(where)
+        rows = self._read(ENDED.format(place[0], literal(place[1]), _filled(wanted.text, wanted.values), limit))
         past = (
             Past(decode_record(record), Version(run.decode(), *counts), expires, behind is not None)
             for record, run, *counts, expires, behind in rows
@@ -249,7 +243,8 @@ class MySqlStorage:
             heads = heads_of(_rows(db.run(asked)))
             going = [_may_go(one, heads.get(one.record.workflow_id)) for one in past]
             ids = [one.record.workflow_id for one, goes in zip(past, going, strict=True) if goes]
-            db.run(*removals(ids, ("heads", *BESIDES)) if ids else (), COMMIT)
+            labels = unlabelled(row for id_ in ids for row in heads[id_].labelled)
+            db.run(*removals(ids, ("heads", *BESIDES)) if ids else (), *labels, COMMIT)
         return going
 
     def purge(self, now: int) -> int:
@@ -281,7 +276,8 @@ class MySqlStorage:
         if not fingerprints:
             return []
         others = " OR ".join(
-            f"workflow = {literal(name)} AND fingerprint <> {literal(mine)}" for name, mine in fingerprints.items()
+            f"workflow = {literal(name)} AND fingerprint NOT IN ({listed([mine, BY_HAND])})"
+            for name, mine in fingerprints.items()
         )
         rows = self._read(OFFERED.format(others, listed(fingerprints), behind_since, limit))
         return [(workflow.decode(), workflow_id.decode()) for workflow, workflow_id in rows]
@@ -322,22 +318,9 @@ def _may_go(past: Past, head: Head | None) -> bool:
     return bool(head and head.version == past.version and head.expires is not None and head.behind is None)
 
 
-def _said(where: Filter) -> str:
-    """The filter as a condition on `heads`."""
-    wanted, values = condition(where, "{}")
-    return wanted.format(*(literal(value) for value in values))
-
-
-def _matching(where: Filter) -> tuple[str, str, str]:
-    """The tables to look into, the condition, and the column that holds the start."""
-    if not where.tag:
-        return "heads", _said(where), "started"
-    rest = _said(replace(where, tag="", since=0))
-    wanted = f"tag = {literal(where.tag)} AND begun >= {where.since} AND {rest}"
-    if rest == _said(Filter()):
-        return TAGS, wanted, "begun"
-    # They are equal, and by its start the tag of a head is found in the primary key.
-    return f"{TAGS} JOIN heads USING (workflow_id)", f"{wanted} AND begun = started", "begun"
+def _filled(statement: str, values: Iterable[str | int]) -> str:
+    """*statement* with the values in the place of its question marks."""
+    return statement.replace("?", "{}").format(*map(literal, values))
 
 
 _place, _in_turn = itemgetter(0, 1), attrgetter("due", "workflow_id", "run", "position")

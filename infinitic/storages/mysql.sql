@@ -76,3 +76,29 @@ CREATE TABLE tags (
     PRIMARY KEY (tag, begun DESC, workflow_id),
     KEY tags_by_instance (workflow_id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+
+-- version 2
+-- What the records say is written into `ended` and `labels` at the end (mysql_schema.py).
+
+ALTER TABLE heads
+    ADD COLUMN ended BIGINT NOT NULL AFTER started,         -- 0 while it has not
+    ADD COLUMN labels MEDIUMBLOB NOT NULL AFTER ended,      -- JSON; the same in table labels, one row each
+    DROP COLUMN tags,
+    DROP KEY heads_by_start,
+    DROP KEY heads_by_workflow,
+    DROP KEY heads_by_status,
+    DROP KEY heads_by_both,
+    ADD KEY heads_by_status (status, started DESC, workflow_id, ended),
+    ADD KEY heads_by_workflow (workflow, status, started DESC, workflow_id, ended),
+    ADD KEY heads_by_end (ended);
+
+DROP TABLE IF EXISTS tags;
+
+-- What instances are found by beside what their heads say; with status and start, so that a page is a piece of it.
+CREATE TABLE labels (
+    label VARBINARY(1024) NOT NULL,
+    status VARBINARY(32) NOT NULL,
+    started BIGINT NOT NULL,
+    workflow_id VARBINARY(255) NOT NULL,
+    PRIMARY KEY (label, status, started DESC, workflow_id)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;

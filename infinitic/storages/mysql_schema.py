@@ -13,8 +13,9 @@ from pathlib import Path
 from attrs import field, frozen
 
 from infinitic.errors import StorageError
+from infinitic.records import decode_record
 from infinitic.storages.mysql_server import Connection, Refused, Server
-from infinitic.storages.mysql_writes import listed, literal
+from infinitic.storages.mysql_writes import labelled_anew, listed, literal
 from infinitic.storages.schemas import check_namespace
 from infinitic.storages.sql import BESIDES, steps
 
@@ -29,6 +30,7 @@ META = (
     "CREATE TABLE IF NOT EXISTS infinitic_meta (only_one TINYINT PRIMARY KEY, namespace VARBINARY(255) NOT NULL,"
     " version INT NOT NULL, done INT NOT NULL) ENGINE = InnoDB"
 )
+PAGE = "SELECT record FROM heads FORCE INDEX (PRIMARY) WHERE workflow_id > {} ORDER BY workflow_id LIMIT 500"
 FOREIGN = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN ({})"
 
 
@@ -59,8 +61,9 @@ class MySqlSchema:
             found, done = self._state(db)
             if done == UNBEGUN:
                 self._begin(db)
-            for version in range(found, self.wanted):
-                self._step(db, version, done)
+            # New tables get no version before the last one, lest who looks meanwhile takes them for old ones.
+            for old in range(found, self.wanted) if found else [0]:
+                self._step(db, old, old + 1 if found else self.wanted, done)
                 done = 0
 
     @contextmanager
@@ -86,7 +89,7 @@ class MySqlSchema:
         return version, done
 
     def _begin(self, db: Connection) -> None:
-        foreign = [str(row[0]) for row in db.run(FOREIGN.format(listed(("heads", *BESIDES))))[0].rows]
+        foreign = [str(row[0]) for row in db.run(FOREIGN.format(listed(("heads", "tags", "labels", *BESIDES))))[0].rows]
         if foreign:
             raise StorageError(
                 f"{self.place} has tables of something else: {', '.join(sorted(foreign))}",
@@ -94,9 +97,9 @@ class MySqlSchema:
             )
         db.run(META, f"INSERT IGNORE INTO infinitic_meta VALUES (1, {literal(self.namespace)}, 0, 0)", "COMMIT")
 
-    def _step(self, db: Connection, version: int, done: int) -> None:
-        """From *version* to the next one, but for the *done* statements that were carried out before."""
-        for number, statement in enumerate(_statements(self.steps[version])):
+    def _step(self, db: Connection, old: int, new: int, done: int) -> None:
+        """From version *old* to *new*, but for the *done* statements that were carried out before."""
+        for number, statement in enumerate(_statements("\n".join(self.steps[old:new]))):
             if number < done:
                 continue
             try:
@@ -106,7 +109,18 @@ class MySqlSchema:
                 if number != done or refused.number not in MADE:
                     raise
             db.run(f"UPDATE infinitic_meta SET done = {number + 1}", "COMMIT")
-        db.run(f"UPDATE infinitic_meta SET version = {version + 1}, done = 0", "COMMIT")
+        if old == 1:
+            _label(db)
+        db.run(f"UPDATE infinitic_meta SET version = {new}, done = 0", "COMMIT")
+
+
+def _label(db: Connection) -> None:
+    """Write for all instances what the second version has of their records. Here, where JSON may be of any depth."""
+    last = ""
+    while rows := db.run(PAGE.format(literal(last)))[0].rows:
+        records = [decode_record(row[0]) for row in rows]
+        db.run(*labelled_anew(records, db.most), "COMMIT")
+        last = records[-1].workflow_id
 
 
 def _statements(step: str) -> list[str]:

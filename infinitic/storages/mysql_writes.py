@@ -12,10 +12,12 @@ import msgspec
 
 from infinitic.errors import Bug, StorageError
 from infinitic.records import Append, Mark, StateRecord, TimerRow, Version, encode_record
+from infinitic.storages.labels import labels_of
 from infinitic.storages.mysql_server import PACKET, Row
 
 Values: TypeAlias = Sequence[str | bytes | int | None]
 JSON = msgspec.json.Encoder()
+LABELS_AT_ONCE = 500  # so many conditions a server still looks up by an index
 PLAIN = bytes(set(range(0x20, 0x7F)) - set(b"'\\"))  # what may stand between quotes as it is
 
 
@@ -28,10 +30,11 @@ class Sql(str):
 NOW = Sql("CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)")
 FIELDS = (
     "workflow_id, workflow, run, turns, inbox_version, mark_run, mark_turns, token, expires, behind, status, started,"
-    " tags, fingerprint"
+    " ended, labels, fingerprint"
 )
 HEADS = f"heads ({FIELDS}, record)"
 TURNS = "turns (workflow_id, run, number, body)"
+LABELS = "labels (label, status, started, workflow_id)"
 TIMER = "workflow, workflow_id, run, position, due, attempt, claimed_until"
 
 
@@ -44,7 +47,9 @@ SET_TIMER = _set_again("workflow", "due", "attempt", "claimed_until")
 # Not INSERT IGNORE, which cuts a text that is too long. A row that is there already counts as 0 rows.
 KEPT_HEAD = _set_again("workflow_id")
 KEPT_ITEM = _set_again("item")
+KEPT_LABEL = _set_again("label")
 
+DESCRIBE = "UPDATE heads SET ended = {}, labels = {} WHERE workflow_id = {}"
 MOVE_MARK = (
     "UPDATE heads SET behind = IF(mark_run = {0} AND mark_turns = {1}, behind, {6}), mark_run = {0}, mark_turns = {1}"
     " WHERE workflow_id = {2} AND run = {3} AND turns = {4} AND inbox_version = {5}"
@@ -66,6 +71,10 @@ COUNT_INBOX = (
 )
 
 
+Labelled: TypeAlias = tuple[str, str, int, str]
+"""A row of `labels`."""
+
+
 class Head(msgspec.Struct, frozen=True):
     """A row of `heads` without its record, in the order of `FIELDS`."""
 
@@ -81,7 +90,8 @@ class Head(msgspec.Struct, frozen=True):
     behind: int | None
     status: str
     started: int
-    tags: str
+    ended: int
+    labels: str
     fingerprint: str
 
     @property
@@ -93,9 +103,14 @@ class Head(msgspec.Struct, frozen=True):
         return Mark(self.mark_run, self.mark_turns)
 
     @property
-    def described(self) -> tuple[str, int, str, str]:
+    def described(self) -> tuple[str, int, int, str, str]:
         """What the record says that is filtered on."""
-        return self.status, self.started, self.tags, self.fingerprint
+        return self.status, self.started, self.ended, self.labels, self.fingerprint
+
+    @property
+    def labelled(self) -> set[Labelled]:
+        """Its rows of labels."""
+        return {(label, self.status, self.started, self.workflow_id) for label in msgspec.json.decode(self.labels)}
 
 
 def as_text(row: Row) -> list[Any]:
@@ -165,7 +180,7 @@ def writes(batch: Sequence[Append], heads: Mapping[str, Head], most: int) -> Ite
     yield from _runs(batch, most)
     yield from _timers(batch, most)
     yield from _inbox([append for append in batch if append.inbox_added or append.inbox_removed], most)
-    yield from _tags(were, most)
+    yield from _labels(were, most)
 
 
 def marks(batch: Iterable[Append]) -> Iterator[str]:
@@ -197,8 +212,9 @@ def _head_row(append: Append, head: Head | None) -> Values:
     elif head and head.behind is not None and head.mark == mark:
         behind = head.behind
     if record is not None:
-        tags = JSON.encode(record.tags).decode()
-        described: Values = (record.status, record.started, tags, record.fingerprint, encode_record(record))
+        labels = JSON.encode(labels_of(record)).decode()
+        state = (record.status, record.started, record.ended, labels, record.fingerprint)
+        described: Values = (*state, encode_record(record))
     elif head is not None:
         described = (*head.described, None)
     else:
@@ -259,18 +275,35 @@ def _inbox(batch: Sequence[Append], most: int) -> Iterator[str]:
     yield COUNT_INBOX.format(listed(append.workflow_id for append in batch))
 
 
-def _tags(were: Iterable[tuple[Append, Head | None]], most: int) -> Iterator[str]:
-    """The tags of those that start and of those whose tags or start changed."""
-    gone, rows = list[str](), list[Values]()
+def _labels(were: Iterable[tuple[Append, Head | None]], most: int) -> Iterator[str]:
+    """The labels of those that start and of those whose labels, status or start changed."""
+    gone, rows = set[Labelled](), set[Labelled]()
     for append, head in were:
-        if (record := append.record) is None or (head is not None and not _is_tagged_anew(record, head)):
-            continue
-        gone += [append.workflow_id] if head is not None else []
-        rows += [(append.workflow_id, tag, record.started) for tag in dict.fromkeys(record.tags)]
-    if gone:
-        yield from removals(gone, ["tags"])
-    yield from inserts("tags (workflow_id, tag, begun)", rows, most)
+        if (record := append.record) is not None:
+            old = head.labelled if head is not None else set()
+            new = _labelled(record)
+            gone |= old - new
+            rows |= new - old
+    yield from unlabelled(gone)
+    yield from inserts(LABELS, sorted(rows), most)
 
 
-def _is_tagged_anew(record: StateRecord, head: Head) -> bool:
-    return (JSON.encode(record.tags).decode(), record.started) != (head.tags, head.started)
+def _labelled(record: StateRecord) -> set[Labelled]:
+    return {(label, record.status, record.started, record.workflow_id) for label in labels_of(record)}
+
+
+def labelled_anew(records: Sequence[StateRecord], most: int) -> Iterator[str]:
+    """Write the ends and the labels of instances that may have none yet."""
+    for record in records:
+        labels = JSON.encode(labels_of(record)).decode()
+        yield DESCRIBE.format(record.ended, literal(labels), literal(record.workflow_id))
+    rows = (row for record in records for row in sorted(_labelled(record)))
+    yield from inserts(LABELS, rows, most, KEPT_LABEL)
+
+
+def unlabelled(gone: Iterable[Labelled]) -> Iterator[str]:
+    """These rows of labels go."""
+    which = "(label = {} AND status = {} AND started = {} AND workflow_id = {})"
+    said = [which.format(*(literal(value) for value in row)) for row in sorted(gone)]
+    for first in range(0, len(said), LABELS_AT_ONCE):
+        yield DELETE.format("labels", " OR ".join(said[first : first + LABELS_AT_ONCE]))

@@ -29,10 +29,12 @@ from infinitic.records import (
     decode_record,
     encode_record,
 )
-from infinitic.storages import Due, Page, Past, place_of, purge_in_pages, token_of
+from infinitic.storages import Due, Page, Past, purge_in_pages
+from infinitic.storages.finding import LAST, Finder
+from infinitic.storages.labels import labels_of
 from infinitic.storages.postgres_server import Broken, Pool, PostgresSchema, Server, Values
 from infinitic.storages.schemas import check_schema
-from infinitic.storages.sql import LAST, condition, portions
+from infinitic.storages.sql import portions
 
 BATCH = 8 << 20  # bytes that go into one statement; one instance may have more
 LARGEST = 128 << 20  # bytes for one instance
@@ -54,6 +56,7 @@ class PostgresStorage:
     def __init__(self, schema: PostgresSchema) -> None:
         self.schema = schema
         self._pool = Pool(schema.server)
+        self._finder = Finder(self._found, schema="infinitic.")
 
     @classmethod
     def open(cls, url: str, *, namespace: str = "default", makes: bool = True) -> PostgresStorage:
@@ -118,31 +121,24 @@ class PostgresStorage:
         return [decode_record(found[one]) if one in found else None for one in workflow_ids]
 
     def find(self, where: Filter, limit: int, after: str = "") -> Page:
-        tables, start, wanted, values = _source(where)
-        if after:
-            wanted += f" AND {start} <= %s AND ({start} < %s OR workflow_id > %s)"
-            started, workflow_id = place_of(after)
-            values += [started, started, workflow_id]
-        asked = f"SELECT record FROM {tables} WHERE {wanted} ORDER BY {start} DESC, workflow_id LIMIT %s"
-        rows = self._ask(asked, [*values, limit + 1], prepare=False)
-        records = tuple(decode_record(row[0]) for row in rows[:limit])
-        return Page(records, token_of(records[-1]) if records and len(rows) > limit else "")
+        return self._finder.find(where, limit, after)
 
     def count(self, where: Filter) -> int:
-        tables, _, wanted, values = _source(where)
-        if where.tag and where == Filter(tag=where.tag, status=where.status):
-            tables = "infinitic.tags"  # no need to see the heads
-        return int(self._ask(f"SELECT count(*) FROM {tables} WHERE {wanted}", values, prepare=False)[0][0])
+        return self._finder.count(where)
+
+    def _found(self, statement: str, values: Values) -> list[Any]:
+        """The rows of a statement with question marks, which gets a plan of its own."""
+        return self._ask(statement.replace("?", "%s"), values, prepare=False)
 
     def ended(self, where: Filter, limit: int, after: Past | None = None) -> tuple[Past, ...]:
-        tables, _, wanted, values = _source(where)
+        wanted = self._finder.condition(where)
         place = (after.expires, after.record.workflow_id) if after is not None else (-1, "")
         asked = (
-            f"SELECT record, run, turns, inbox_version, expires, behind FROM {tables}"
-            f" WHERE {wanted} AND expires IS NOT NULL AND (expires, workflow_id) > (%s, %s)"
-            " ORDER BY expires, workflow_id LIMIT %s"
+            f"SELECT record, run, turns, inbox_version, expires, behind FROM infinitic.heads AS led"
+            f" WHERE {wanted.text} AND expires IS NOT NULL AND (expires, workflow_id) > (?, ?)"
+            " ORDER BY expires, workflow_id LIMIT ?"
         )
-        rows = self._ask(asked, [*values, *place, limit], prepare=False)
+        rows = self._found(asked, [*wanted.values, *place, limit])
         return tuple(Past(decode_record(row[0]), Version(*row[1:4]), row[4], row[5] is not None) for row in rows)
 
     # ------------------------------------------------------------------------------------------- writing
@@ -264,8 +260,8 @@ def _head(append: Append) -> dict[str, Any]:
     if old is not None:
         head |= {"old_run": old.run, "old_turns": old.turns, "old_inbox": old.inbox}
     if record is not None:
-        head |= {"status": record.status, "started": record.started, "tags": record.tags}
-        head["fingerprint"] = record.fingerprint
+        head |= {"status": record.status, "started": record.started, "ended": record.ended}
+        head |= {"labels": labels_of(record), "fingerprint": record.fingerprint}
     return head
 
 
@@ -284,16 +280,6 @@ def _record(append: Append) -> bytes | None:
 def _is_own(append: Append, run: str, turns: int, inbox: int, token: str) -> bool:
     """Whether it is this very append that made the head what it is."""
     return append.version == Version(run, turns, inbox) != append.expected and append.token == token
-
-
-def _source(where: Filter) -> tuple[str, str, str, list[Any]]:
-    """For a filter: where to look, by which start, the condition and its values."""
-    if not where.tag:
-        return "infinitic.heads", "started", *condition(where, "%s")
-    wanted, values = condition(msgspec.structs.replace(where, tag="", status=""), "%s")
-    wanted += " AND tag = %s AND begun >= %s" + " AND state = %s" * bool(where.status)
-    values += [where.tag, where.since, *filter(None, [where.status])]
-    return "infinitic.tags JOIN infinitic.heads USING (workflow_id)", "begun", wanted, values
 
 
 def _rows(columns: Sequence[Sequence[Any] | None]) -> Iterator[tuple[Any, ...]]:

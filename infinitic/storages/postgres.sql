@@ -82,3 +82,34 @@ CREATE TABLE infinitic.tags (
 );
 CREATE UNIQUE INDEX tags_by_start ON infinitic.tags (tag, begun DESC, workflow_id);
 CREATE INDEX tags_by_state ON infinitic.tags (tag, state, begun DESC, workflow_id);
+
+-- version 2
+SET LOCAL statement_timeout = 0;
+ALTER TABLE infinitic.heads
+    ADD COLUMN ended bigint NOT NULL DEFAULT 0,                   -- 0 while it has not
+    ADD COLUMN labels text[] COLLATE "C" NOT NULL DEFAULT '{}';   -- the same in table labels, one row each
+UPDATE infinitic.heads SET ended = coalesce((its ->> 'ended')::bigint, 0), labels = ARRAY(
+    SELECT 'tag:' || tag FROM unnest(tags) AS tag
+    UNION SELECT 'parent:' || (its -> 'caller' ->> 'workflow_id') WHERE its -> 'caller' IS NOT NULL
+    UNION SELECT 'wait:' || unnest(ARRAY[wait ->> 'name', wait ->> 'kind'])
+        FROM json_array_elements(its -> 'waits') AS wait)
+FROM (SELECT workflow_id AS id, convert_from(record, 'UTF8')::json AS its FROM infinitic.heads) AS every
+WHERE workflow_id = id;
+DROP INDEX infinitic.heads_by_start, infinitic.heads_by_workflow, infinitic.heads_by_status, infinitic.heads_by_both;
+ALTER TABLE infinitic.heads DROP COLUMN tags;
+CREATE INDEX heads_by_status ON infinitic.heads (status, started DESC, workflow_id, ended);
+CREATE INDEX heads_by_workflow ON infinitic.heads (workflow, status, started DESC, workflow_id, ended);
+CREATE INDEX heads_by_end ON infinitic.heads (ended) WHERE ended > 0;
+
+-- What instances are found by beside what their heads say; with status and start, so that a page is a piece of an index.
+-- What they wait for comes and goes with their turns.
+CREATE TABLE infinitic.labels (
+    label text COLLATE "C" NOT NULL,
+    status text COLLATE "C" NOT NULL,
+    started bigint NOT NULL,
+    workflow_id text COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+INSERT INTO infinitic.labels (label, status, started, workflow_id)
+    SELECT unnest(labels), status, started, workflow_id FROM infinitic.heads;
+CREATE UNIQUE INDEX labels_by_start ON infinitic.labels (label, status, started DESC, workflow_id);
+DROP TABLE infinitic.tags;

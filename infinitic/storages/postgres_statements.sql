@@ -7,14 +7,14 @@ WITH given AS MATERIALIZED (
     SELECT *, substr(%(blob)b::bytea, at, size) AS record FROM json_to_recordset(%(heads)s::json) AS given(
         id text, workflow text, old_run text, old_turns bigint, old_inbox bigint, run text, turns bigint, inbox bigint,
         mark_run text, mark_turns bigint, token text, changes boolean, runs text[], status text, started bigint,
-        tags text[], fingerprint text, adds boolean, removes boolean, expires bigint, at integer, size integer)
+        ended bigint, labels text[], fingerprint text, adds boolean, removes boolean, expires bigint, at integer, size integer)
 ),
 
 -- Of those that go on: where the expected version holds, in one order everywhere, so that no two batches wait for each
 -- other. What changes nothing is not locked, so that the server need not write at all. Looked up by an array, here and
 -- below: plans are kept, and one that was made for an empty table must not read all of a full one.
 locked AS MATERIALIZED (
-    SELECT given.*, heads.runs AS old_runs, heads.tags AS old_tags, heads.started AS old_started,
+    SELECT given.*, heads.runs AS old_runs, heads.labels AS old_labels, heads.started AS old_started,
         heads.status AS old_status, heads.behind AS was_behind
     FROM given JOIN infinitic.heads ON heads.workflow_id = given.id
     WHERE heads.workflow_id = ANY (ARRAY(SELECT id FROM given))
@@ -32,7 +32,7 @@ moved AS (
         token = CASE WHEN changes THEN locked.token ELSE heads.token END,
         expires = CASE WHEN changes THEN locked.expires ELSE heads.expires END,
         status = coalesce(locked.status, heads.status), started = coalesce(locked.started, heads.started),
-        tags = coalesce(locked.tags, heads.tags), fingerprint = coalesce(locked.fingerprint, heads.fingerprint),
+        ended = coalesce(locked.ended, heads.ended), labels = coalesce(locked.labels, heads.labels), fingerprint = coalesce(locked.fingerprint, heads.fingerprint),
         record = coalesce(locked.record, heads.record),
         runs = CASE WHEN locked.runs = '{}' THEN heads.runs ELSE (
             SELECT every[greatest(1, least(cardinality(old_runs) + 1, cardinality(every) - 1,
@@ -45,27 +45,27 @@ moved AS (
             WHEN (locked.mark_run, locked.mark_turns) = (heads.mark_run, heads.mark_turns)
             THEN coalesce(heads.behind, infinitic.clock()) ELSE infinitic.clock() END
     FROM locked WHERE heads.workflow_id = locked.id
-    RETURNING id, heads.behind, was_behind, old_runs, heads.runs, old_tags, heads.tags, old_started, heads.started,
+    RETURNING id, heads.behind, was_behind, old_runs, heads.runs, old_labels, heads.labels, old_started, heads.started,
         old_status, heads.status
 ),
 
 -- Those that start. After the locks, for the order of all that is waited for is one.
 begun AS (
     INSERT INTO infinitic.heads (workflow_id, workflow, run, turns, inbox_version, mark_run, mark_turns, token, runs,
-        status, started, tags, fingerprint, waits, expires, behind, record)
+        status, started, ended, labels, fingerprint, waits, expires, behind, record)
     SELECT id, workflow, run, turns, inbox, mark_run, mark_turns, token, runs,
-        status, started, tags, fingerprint, adds, expires,
+        status, started, ended, labels, fingerprint, adds, expires,
         CASE WHEN (mark_run, mark_turns) <> (run, turns) THEN infinitic.clock() END, record
     FROM given WHERE old_run IS NULL AND (SELECT count(*) FROM locked) >= 0 ORDER BY id COLLATE "C"
     ON CONFLICT DO NOTHING
-    RETURNING workflow_id AS id, behind, tags, started, status
+    RETURNING workflow_id AS id, behind, labels, started, status
 ),
 
 won AS MATERIALIZED (
-    SELECT id, behind, was_behind, old_runs, runs, old_tags, tags, old_started, started, status,
-        (old_tags, old_started, old_status) <> (tags, started, status) AS retags
+    SELECT id, behind, was_behind, old_runs, runs, old_labels, labels, old_started, started, old_status, status,
+        (old_started, old_status) <> (started, status) AS elsewhere
     FROM moved
-    UNION ALL SELECT id, behind, NULL, NULL, NULL, NULL, tags, NULL, started, status, tags <> '{}' FROM begun
+    UNION ALL SELECT id, behind, NULL, NULL, NULL, '{}', labels, NULL, started, NULL, status, true FROM begun
 ),
 
 turns_added AS (
@@ -116,16 +116,19 @@ inbox_added AS (
     ON CONFLICT (workflow_id, key) DO NOTHING
 ),
 
-tags_removed AS (
-    DELETE FROM infinitic.tags USING won
-    WHERE won.retags AND tag = ANY (won.old_tags) AND tags.begun = won.old_started AND tags.workflow_id = won.id
+labels_removed AS (
+    DELETE FROM infinitic.labels USING (
+        SELECT won.*, label AS gone FROM won, unnest(old_labels) AS label WHERE elsewhere OR label <> ALL (won.labels)
+    ) AS its
+    WHERE labels.label = gone AND labels.status = old_status AND labels.started = old_started
+        AND labels.workflow_id = its.id
     RETURNING 1
 ),
 
-tags_added AS (
-    INSERT INTO infinitic.tags (tag, state, begun, workflow_id)
-    SELECT tag, status, started, id FROM won, unnest(won.tags) AS tag
-    WHERE won.retags AND (SELECT count(*) FROM tags_removed) >= 0
+labels_added AS (
+    INSERT INTO infinitic.labels (label, status, started, workflow_id)
+    SELECT label, status, started, id FROM won, unnest(won.labels) AS label
+    WHERE (elsewhere OR label <> ALL (old_labels)) AND (SELECT count(*) FROM labels_removed) >= 0
     ON CONFLICT DO NOTHING
 ),
 
@@ -190,12 +193,13 @@ SELECT now, claimed.* FROM infinitic.clock() AS now LEFT JOIN claimed ON true
 ORDER BY due, workflow_id, run, position
 
 -- statement offered
--- Smaller and larger are two pieces of the index, and what waits for this very code lies between them unread.
+-- Smaller and larger are two pieces of the index, and what waits for this very code lies between them unread. What
+-- somebody suspended ('~') lies behind both.
 WITH wanted AS (SELECT * FROM unnest(%(names)s::text[], %(current)s::text[]) AS wanted(name, current))
 SELECT its.* FROM wanted, LATERAL (SELECT workflow, workflow_id FROM infinitic.heads
     WHERE waits AND workflow = name AND fingerprint < current LIMIT %(limit)s) AS its
 UNION SELECT its.* FROM wanted, LATERAL (SELECT workflow, workflow_id FROM infinitic.heads
-    WHERE waits AND workflow = name AND fingerprint > current LIMIT %(limit)s) AS its
+    WHERE waits AND workflow = name AND fingerprint > current AND fingerprint < '~' LIMIT %(limit)s) AS its
 UNION (SELECT its.* FROM infinitic.behind, LATERAL (SELECT workflow, workflow_id FROM infinitic.heads
     WHERE heads.workflow_id = behind.workflow_id AND heads.behind < %(since)s
         AND workflow IN (SELECT name FROM wanted) LIMIT 1) AS its
@@ -211,10 +215,11 @@ WITH past AS MATERIALIZED (
     ORDER BY workflow_id FOR UPDATE OF heads
 ), gone AS (
     DELETE FROM infinitic.heads USING past WHERE heads.workflow_id = past.workflow_id
-    RETURNING heads.workflow_id, started, tags
+    RETURNING heads.workflow_id, heads.status, heads.started, labels
 ), turns AS (DELETE FROM infinitic.turns USING gone WHERE turns.workflow_id = gone.workflow_id),
 timers AS (DELETE FROM infinitic.timers USING gone WHERE timers.workflow_id = gone.workflow_id),
 inbox AS (DELETE FROM infinitic.inbox USING gone WHERE inbox.workflow_id = gone.workflow_id),
-tags AS (DELETE FROM infinitic.tags USING gone
-    WHERE tag = ANY (gone.tags) AND begun = started AND tags.workflow_id = gone.workflow_id)
+labels AS (DELETE FROM infinitic.labels USING gone
+    WHERE label = ANY (gone.labels) AND labels.status = gone.status AND labels.started = gone.started
+        AND labels.workflow_id = gone.workflow_id)
 SELECT workflow_id FROM gone

@@ -1,4 +1,4 @@
-#!lua name=infinitic_1
+#!lua name=infinitic_2
 -- What the storage asks of a Redis: each function is one atomic step in one bucket.
 --
 -- A function is given one key, the beginning P of all keys of its bucket, which is itself no key. (So a cluster that is
@@ -9,10 +9,11 @@
 --   P f:N:ID    a list, the turns of a former run, its N-th
 --   P i:ID      a hash, the inbox: key -> "ordinal:body"
 --   P w:ID      a hash, the timers: member (id, run, position) -> the whole row, both as MessagePack
--- and of all instances of the bucket there are sorted sets. In those where all scores are 0, members are in the order
+-- and of all instances of the bucket there are sorted sets. In those where all scores are 0 members are in the order
 -- of their bytes; a place is the start, newest first, in 8 bytes, and the id.
 --   P o:STATUS:WORKFLOW   places; either name may be empty, which stands for all
---   P g:TAG               places
+--   P g:LABEL             places
+--   P e                   places by the instant at which they ended
 --   P ids                 id, NUL, start
 --   P x                   when a finished instance expires, in 8 bytes, id, NUL, start
 --   P n:WORKFLOW          fingerprint, NUL, id, of those with something in the inbox
@@ -61,7 +62,7 @@ end
 
 ------------------------------------------------------------------------------------------------ indexes
 
--- Sorted set -> member, of those where all scores are 0.
+-- Sorted set -> member.
 local function filed(p, id, head)
   local found, place = {[p .. 'ids'] = id .. '\0' .. head.at}, head.at .. id
   for _, status in ipairs({'', head.status}) do
@@ -69,16 +70,17 @@ local function filed(p, id, head)
       found[p .. 'o:' .. status .. ':' .. workflow] = place
     end
   end
-  for _, tag in ipairs(head.tags) do found[p .. 'g:' .. tag] = place end
+  for _, label in ipairs(head.labels) do found[p .. 'g:' .. label] = place end
+  if head.ended ~= '0' then found[p .. 'e'] = place end
   if head.expires ~= '' then found[p .. 'x'] = head.expires .. id .. '\0' .. head.at end
   if head.items > 0 then found[p .. 'n:' .. head.workflow] = head.fingerprint .. '\0' .. id end
   return found
 end
 
 local function is_filed_alike(old, new)
-  return old.at == new.at and old.status == new.status and old.expires == new.expires
+  return old.at == new.at and old.status == new.status and old.expires == new.expires and old.ended == new.ended
     and (old.items > 0) == (new.items > 0) and (new.items == 0 or old.fingerprint == new.fingerprint)
-    and table.concat(old.tags, '\0') == table.concat(new.tags, '\0')
+    and table.concat(old.labels, '\0') == table.concat(new.labels, '\0')
 end
 
 local function refile(p, id, old, new)
@@ -88,7 +90,11 @@ local function refile(p, id, old, new)
     if after[key] ~= member then redis.call('ZREM', key, member) end
   end
   for key, member in pairs(after) do
-    if before[key] ~= member then redis.call('ZADD', key, 0, member) end
+    if key == p .. 'e' then
+      redis.call('ZADD', key, new.ended, member)
+    elseif before[key] ~= member then
+      redis.call('ZADD', key, 0, member)
+    end
   end
 end
 
@@ -186,7 +192,7 @@ end
 local function write_record(p, id, head, take, several)
   if take() == '0' then return end
   redis.call('SET', p .. 'r:' .. id, take())
-  head.at, head.status, head.fingerprint, head.tags = take(), take(), take(), several()
+  head.at, head.status, head.ended, head.fingerprint, head.labels = take(), take(), take(), take(), several()
 end
 
 local function is_at(head, run, turns, inbox)
@@ -294,43 +300,50 @@ local function before(a, b)
   return false
 end
 
--- Whether the instance at this place is what is looked for.
-local function fits(p, at, id, where)
-  local place = at .. id
-  return begins(id, where.prefix)
-    and (where.since == '' or not before(where.since, at))
-    and (where.status .. where.workflow == ''
-      or redis.call('ZSCORE', p .. 'o:' .. where.status .. ':' .. where.workflow, place))
-    and (where.tag == '' or redis.call('ZSCORE', p .. 'g:' .. where.tag, place))
+-- The places that may fit lie behind the first and up to the second.
+local function limits(where)
+  local newest = where.before == '' and '-' or '(' .. where.before .. '\255'
+  return newest, where.since == '' and '+' or '(' .. where.since .. '\255'
 end
 
--- The smaller of the sorted sets that hold all that may fit; and the other one, if both must hold what fits.
-local function sources(p, where)
-  local named = p .. 'o:' .. where.status .. ':' .. where.workflow
-  if where.tag == '' then return named end
-  local tagged = p .. 'g:' .. where.tag
-  if where.workflow == '' and where.status == '' then return tagged end
-  if redis.call('ZCARD', tagged) < redis.call('ZCARD', named) then return tagged, named end
-  return named, tagged
+-- Whether the instance at this place is what is looked for, but for the one sorted set that it was found in.
+local function fits(p, at, id, where, found_in)
+  local place = at .. id
+  if not begins(id, where.prefix) then return false end
+  if where.since ~= '' and before(where.since, at) then return false end
+  if where.before ~= '' and not before(where.before, at) then return false end
+  for _, key in ipairs(where.sets) do
+    if key ~= found_in and not redis.call('ZSCORE', key, place) then return false end
+  end
+  if where.first == '' then return true end
+  local ended = tonumber(redis.call('ZSCORE', p .. 'e', place))
+  return ended and ended >= tonumber(where.first) and ended <= tonumber(where.last)
+end
+
+-- The filter. Its *sets* hold places, all of which must have what fits; that with the fewest is the first.
+local function where_of(p, take, several)
+  local workflow, status = take(), take()
+  local where = {since = take(), before = take(), prefix = take(), first = take(), last = take(), sets = {}}
+  for _, label in ipairs(several()) do table.insert(where.sets, p .. 'g:' .. label) end
+  if #where.sets == 0 or workflow .. status ~= '' then
+    table.insert(where.sets, p .. 'o:' .. status .. ':' .. workflow)
+  end
+  if #where.sets > 1 then
+    local sizes = {}
+    for _, key in ipairs(where.sets) do sizes[key] = redis.call('ZCARD', key) end
+    table.sort(where.sets, function(a, b) return sizes[a] < sizes[b] end)
+  end
+  return where
 end
 
 local function ids_range(where)
   return '[' .. where.prefix, '(' .. where.prefix .. '\255'
 end
 
-local function up_to(where)
-  return where.since == '' and '+' or '(' .. where.since .. '\255'
-end
-
-local function where_of(take)
-  return {workflow = take(), status = take(), tag = take(), since = take(), prefix = take()}
-end
-
 -- Calls *each* with what is in the sorted set *key* after *from*, until that says that it is enough, or many were looked
 -- at. Up to where was looked, '' at the end.
 local function scan(key, from, to, limit, each)
   local looked = 0
-  from = from == '' and '-' or '(' .. from
   repeat
     local members = redis.call('ZRANGEBYLEX', key, from, to, 'LIMIT', 0, limit)
     for _, member in ipairs(members) do
@@ -345,59 +358,80 @@ end
 
 -- Calls *each* with place and id of all that fits after the place *from*, by start.
 local function scan_places(p, from, where, limit, each)
-  local key, other = sources(p, where)
-  if other or where.prefix ~= '' then limit = math.max(limit, 50) end
-  return scan(key, from, up_to(where), limit, function(place)
-    local id = string.sub(place, 9)
-    return begins(id, where.prefix) and (not other or redis.call('ZSCORE', other, place)) and each(place, id)
+  local key, newest, oldest = where.sets[1], limits(where)
+  if #where.sets > 1 or where.prefix .. where.first ~= '' then limit = math.max(limit, 50) end
+  return scan(key, from == '' and newest or '(' .. from, oldest, limit, function(place)
+    local at, id = string.sub(place, 1, 8), string.sub(place, 9)
+    return fits(p, at, id, where, key) and each(place, id)
   end)
 end
 
--- The same in any order, from the first on, when few ids have the prefix. Whether they were few.
-local function scan_ids(p, where, each)
+-- The places that have the wanted prefix, or ended in the wanted time, in any order; nothing when they are many.
+local function few(p, where)
   local first, last = ids_range(where)
-  if where.prefix == '' or redis.call('ZLEXCOUNT', p .. 'ids', first, last) > NARROW then return false end
-  for _, member in ipairs(redis.call('ZRANGEBYLEX', p .. 'ids', first, last)) do
-    local id, at = string.sub(member, 1, -10), string.sub(member, -8)
-    if fits(p, at, id, where) then each(at .. id, id) end
+  local found = {}
+  if where.prefix ~= '' and redis.call('ZLEXCOUNT', p .. 'ids', first, last) <= NARROW then
+    for _, member in ipairs(redis.call('ZRANGEBYLEX', p .. 'ids', first, last)) do
+      table.insert(found, string.sub(member, -8) .. string.sub(member, 1, -10))
+    end
+    return found
   end
-  return true
+  if where.first ~= '' and redis.call('ZCOUNT', p .. 'e', where.first, where.last) <= NARROW then
+    return redis.call('ZRANGEBYSCORE', p .. 'e', where.first, where.last)
+  end
+end
+
+-- Calls *each* with all that fits, in any order and from the first on, where few ids or ends do. Whether few do.
+local function scan_few(p, where, each)
+  local places = few(p, where)
+  for _, place in ipairs(places or {}) do
+    local at, id = string.sub(place, 1, 8), string.sub(place, 9)
+    if fits(p, at, id, where) then each(place, id) end
+  end
+  return places ~= nil
 end
 
 -- (place up to which was looked, place, record, place, record ...); of very many in no order the records are left out.
 local function find(keys, args)
-  local p, take = keys[1], reader(args)
-  local from, limit, where = take(), tonumber(take()), where_of(take)
+  local p, take, several = keys[1], reader(args)
+  local from, limit, where = take(), tonumber(take()), where_of(p, take, several)
   local found = {''}
   local function add(place, id)
     table.insert(found, place)
     table.insert(found, #found > 2 * limit and '' or redis.call('GET', p .. 'r:' .. id))
     return #found > 2 * limit
   end
-  if not scan_ids(p, where, add) then found[1] = scan_places(p, from, where, limit, add) end
+  if not scan_few(p, where, add) then found[1] = scan_places(p, from, where, limit, add) end
   return found
 end
 
+-- How many, where one sorted set tells: by its size, and by nothing else that is asked.
+local function told(p, where)
+  local timed, key = where.since .. where.before ~= '', where.sets[1]
+  local all = key == p .. 'o::' and not timed
+  if #where.sets > 1 then return nil end
+  if where.prefix .. where.first == '' then return redis.call('ZLEXCOUNT', key, limits(where)) end
+  if all and where.first == '' then return redis.call('ZLEXCOUNT', p .. 'ids', ids_range(where)) end
+  if all and where.prefix == '' then return redis.call('ZCOUNT', p .. 'e', where.first, where.last) end
+end
+
 local function count(keys, args)
-  local p, take = keys[1], reader(args)
-  local from, where = take(), where_of(take)
-  if where.workflow .. where.status .. where.tag .. where.since == '' and where.prefix ~= '' then
-    return {'', redis.call('ZLEXCOUNT', p .. 'ids', ids_range(where))}
-  end
-  local key, other = sources(p, where)
-  if not other and where.prefix == '' then return {'', redis.call('ZLEXCOUNT', key, '-', up_to(where))} end
-  local total = 0
+  local p, take, several = keys[1], reader(args)
+  local from, where = take(), where_of(p, take, several)
+  local total = told(p, where)
+  if total then return {'', total} end
+  total = 0
   local function add() total = total + 1 end
-  if from == '' and scan_ids(p, where, add) then return {'', total} end
+  if from == '' and scan_few(p, where, add) then return {'', total} end
   return {scan_places(p, from, where, MOST, add), total}
 end
 
 -- (expiry up to which was looked, expiry, id, record, run, turns, inbox, behind, expiry ...)
 local function ended(keys, args)
-  local p, take = keys[1], reader(args)
-  local from, limit, where = take(), tonumber(take()), where_of(take)
+  local p, take, several = keys[1], reader(args)
+  local from, limit, where = take(), tonumber(take()), where_of(p, take, several)
   local found = {''}
-  found[1] = scan(p .. 'x', from, '+', math.max(limit, 50), function(member)
+  found[1] = scan(p .. 'x', from == '' and '-' or '(' .. from, '+', math.max(limit, 50), function(member)
     local id, at = string.sub(member, 9, -10), string.sub(member, -8)
     if not fits(p, at, id, where) then return false end
     local head, record = head_of(p, id), redis.call('GET', p .. 'r:' .. id)
@@ -458,13 +492,14 @@ local function claim(keys, args)
   return won
 end
 
--- (workflow, id) of instances with something in the inbox that other code could not continue, or a mark behind.
+-- (workflow, id) of instances with something in the inbox that other code could not continue, or a mark behind. What
+-- somebody suspended ('~') is none of these.
 local function offers(keys, args)
   local p, behind, limit, found = keys[1], args[1], args[2], {}
   for at = 3, #args, 2 do
     local workflow, mine = args[at], args[at + 1]
     local key = p .. 'n:' .. workflow
-    for _, range in ipairs({{'-', '(' .. mine .. '\0'}, {'[' .. mine .. '\1', '+'}}) do
+    for _, range in ipairs({{'-', '(' .. mine .. '\0'}, {'[' .. mine .. '\1', '(~'}}) do
       for _, member in ipairs(redis.call('ZRANGEBYLEX', key, range[1], range[2], 'LIMIT', 0, limit)) do
         table.insert(found, {workflow, string.sub(member, string.find(member, '\0', 1, true) + 1)})
       end
@@ -484,12 +519,30 @@ local function advance(keys, args)
   return 1
 end
 
+-- From version 1 to 2: the *tags* of an instance become *labels*, and its end is noted. 0 when its record is another by
+-- now.
+local function label(keys, args)
+  local p, take, several = keys[1], reader(args)
+  local id, record, finished, labels = take(), take(), take(), several()
+  local head = head_of(p, id)
+  if not head or not head.tags then return 1 end
+  if redis.call('GET', p .. 'r:' .. id) ~= record then return 0 end
+  for _, tag in ipairs(head.tags) do redis.call('ZREM', p .. 'g:' .. tag, head.at .. id) end
+  head.tags, head.ended, head.labels = nil, finished, labels
+  for key, member in pairs(filed(p, id, head)) do
+    redis.call('ZADD', key, key == p .. 'e' and finished or 0, member)
+  end
+  write_head(p, id, head)
+  return 1
+end
+
 local function register(name, callback, ...)
-  redis.register_function({function_name = 'infinitic_1_' .. name, callback = callback, flags = {...}})
+  redis.register_function({function_name = 'infinitic_2_' .. name, callback = callback, flags = {...}})
 end
 
 register('append', append)
 register('advance', advance)
+register('label', label)
 register('claim', claim)
 register('remove', remove, 'allow-oom')
 register('load', load, 'no-writes')

@@ -28,6 +28,7 @@ from infinitic.records import (
     encode_record,
 )
 from infinitic.storages import Past
+from infinitic.storages.labels import ends_asked, labels_asked, labels_of, starts_asked
 from infinitic.storages.redis_server import BUCKETS, Call
 
 PACK = msgspec.msgpack.Encoder().encode
@@ -63,10 +64,11 @@ def expiry_place(past: Past) -> bytes:
     return instant(past.expires) + past.record.workflow_id.encode() + b"\0" + start_place(past.record.started)
 
 
-def where_of(where: Filter) -> tuple[str | bytes, ...]:
+def where_of(where: Filter) -> tuple[str | bytes | int, ...]:
     """What the functions take for a filter."""
-    since = start_place(where.since) if where.since else b""
-    return where.workflow, where.status, where.tag, since, where.id_prefix
+    since, until = (start_place(at) if at else b"" for at in starts_asked(where))
+    labels, ends = labels_asked(where), ends_asked(where) or ("", "")
+    return where.workflow, where.status, since, until, where.id_prefix, *ends, len(labels), *labels
 
 
 # ---------------------------------------------------------------------------------------------- appending
@@ -89,8 +91,9 @@ def values_of(append: Append, clock: int | str) -> list[Any]:
 def _record_values(record: StateRecord | None) -> list[Any]:
     if record is None:
         return [0]
-    place, tags = start_place(record.started), record.tags
-    return [1, encode_record(record), place, record.status, record.fingerprint, len(tags), *tags]
+    place, labels = start_place(record.started), labels_of(record)
+    state = (encode_record(record), place, record.status, record.ended, record.fingerprint)
+    return [1, *state, len(labels), *labels]
 
 
 def _turn_values(turns: Sequence[TurnRow]) -> list[Any]:

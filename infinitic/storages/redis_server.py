@@ -20,15 +20,18 @@ from redis.retry import Retry
 
 from infinitic.advice import advise, version_of
 from infinitic.errors import ConfigurationError, StorageError
+from infinitic.records import decode_record
+from infinitic.storages.labels import labels_of
 from infinitic.storages.redis_address import WAIT, Address
 
 log = logging.getLogger("infinitic.storage")
 
-VERSION = 1
+VERSION = 2
 LIBRARY = f"infinitic_{VERSION}"
 CODE = Path(__file__).with_name("redis.lua").read_text(encoding="utf-8")
-WRITES = frozenset({"advance", "append", "claim", "remove"})  # of its functions; the others only read
+WRITES = frozenset({"advance", "append", "claim", "label", "remove"})  # of its functions; the others only read
 BUCKETS = 64
+LABELLED_AT_ONCE = 500
 ATTEMPTS = 3  # of what the server did not take up
 LARGEST = 512 << 20  # bytes of one value, where the server does not say
 
@@ -289,7 +292,30 @@ def _was_not_taken(answer: Any) -> bool:
 
 Step: TypeAlias = Callable[[Server], None]
 
-STEPS: Mapping[int, Step] = MappingProxyType({})
+
+def _label(server: Server) -> None:
+    """From version 1 to 2: what has tags gets labels."""
+    for bucket, p in enumerate(server.keys):
+        last = b"-"
+        while last:
+            [ids] = server.read([(bucket, ("ZRANGEBYLEX", f"{p}ids", last, "+", "LIMIT", 0, LABELLED_AT_ONCE))])
+            _label_some(server, bucket, [one[:-9] for one in ids])
+            last = b"(" + ids[-1] if ids else b""
+
+
+def _label_some(server: Server, bucket: int, ids: Sequence[bytes]) -> None:
+    while ids:
+        found = server.read([(bucket, ("GET", server.keys[bucket].encode() + b"r:" + one)) for one in ids])
+        pairs = [(one, data, decode_record(data)) for one, data in zip(ids, found, strict=True) if data is not None]
+        described = [(one, data, its.ended, labels_of(its)) for one, data, its in pairs]
+        calls = [
+            server.function(bucket, "label", one, data, ended, len(labels), *labels)
+            for one, data, ended, labels in described
+        ]
+        ids = [row[0] for row, is_done in zip(described, server.write(calls), strict=True) if not is_done]
+
+
+STEPS: Mapping[int, Step] = MappingProxyType({1: _label})
 """Version → what changes the keys of a namespace to the next one. Each can be done twice, or by two at once."""
 
 

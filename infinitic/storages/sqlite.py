@@ -26,17 +26,19 @@ from infinitic.records import (
     encode_record,
 )
 from infinitic.sqlite_file import Connection, SqliteFile
-from infinitic.storages import Due, Page, Past, place_of, purge_in_pages, token_of
-from infinitic.storages.sql import BESIDES, NOTHING, condition
+from infinitic.storages import Due, Page, Past, purge_in_pages
+from infinitic.storages.finding import Finder
+from infinitic.storages.sql import BESIDES, NOTHING
+from infinitic.storages.sqlite_labels import labels_text, rows_for, rows_of, write_labels
 
 REMOVED_AT_ONCE = 5_000  # rows, after which a transaction that removes ends, lest others wait for it
 JSON = msgspec.json.Encoder()
 
 COMMON = "workflow, run, turns, inbox_version, mark_run, mark_turns, token"
 INSERT = (
-    f"INSERT INTO heads (workflow_id, {COMMON}, record, fingerprint, status, started, tags, expires, behind)"
-    " VALUES (:id, :workflow, :run, :turns, :inbox, :mark_run, :mark_turns, :token, :record, :fingerprint,"
-    " :status, :started, :tags, :expires, :behind) ON CONFLICT (workflow_id) DO NOTHING"
+    f"INSERT INTO heads (workflow_id, {COMMON}, record, fingerprint, status, started, ended, labels, expires,"
+    " behind) VALUES (:id, :workflow, :run, :turns, :inbox, :mark_run, :mark_turns, :token, :record, :fingerprint,"
+    " :status, :started, :ended, :labels, :expires, :behind) ON CONFLICT (workflow_id) DO NOTHING"
 )
 HEAD = f"SELECT {COMMON}, record FROM heads WHERE workflow_id = ?"
 MOVE = (
@@ -54,9 +56,14 @@ BEHIND = (  # a mark that is behind and does not move keeps its instant
 GO_ON = (
     "UPDATE heads SET run = ?, turns = ?, inbox_version = ?, mark_run = ?, mark_turns = ?, token = ?,"
     " record = ?, fingerprint = ? WHERE workflow_id = ? AND run = ? AND turns = ? AND inbox_version = ?"
-    " AND status = ? AND started = ? AND tags = ? AND expires IS ? AND behind IS NULL"
+    " AND status = ? AND started = ? AND ended = ? AND expires IS ? AND labels = ? AND behind IS NULL"
 )
-RECORD = "record = :record, fingerprint = :fingerprint, status = :status, started = :started, tags = :tags"
+GO_ON_OTHERWISE = GO_ON.replace(" AND labels = ?", "").replace(" WHERE", ", labels = ? WHERE")
+LABELLED = f"SELECT status, started, labels FROM heads {HOLDS}"
+RECORD = (
+    "record = :record, fingerprint = :fingerprint, status = :status, started = :started, ended = :ended,"
+    " labels = :labels"
+)
 CHANGE = f"{MOVE}, {RECORD}, expires = :expires, {BEHIND} {HOLDS}"
 MOVE_MARK = f"UPDATE heads SET mark_run = :mark_run, mark_turns = :mark_turns, {BEHIND} {HOLDS}"
 KEEP_RECORD = f"{MOVE}, expires = :expires, {BEHIND} {HOLDS}"
@@ -92,17 +99,17 @@ FREE_TIMERS = (
 OFFERED = (
     "WITH wanted AS (SELECT key AS name, value AS current FROM json_each(?1))"
     " SELECT workflow, workflow_id FROM heads JOIN wanted ON workflow = name"
-    " WHERE waiting > 0 AND fingerprint <> current"
+    " WHERE waiting > 0 AND fingerprint NOT IN (current, '~')"
     " UNION SELECT workflow, workflow_id FROM heads JOIN wanted ON workflow = name"
     " WHERE behind < ?2 LIMIT ?3"
 )
 ENDED = (  # by this index: another one would have all that it finds sorted, for each page
-    "SELECT record, run, turns, inbox_version, expires, behind FROM heads INDEXED BY heads_to_purge"
+    "SELECT record, run, turns, inbox_version, expires, behind FROM heads AS led INDEXED BY heads_to_purge"
     " WHERE expires IS NOT NULL AND {} AND (expires, workflow_id) > (?, ?) ORDER BY expires, workflow_id LIMIT ?"
 )
 REMOVE = (
     "DELETE FROM heads WHERE workflow_id = ? AND run = ? AND turns = ? AND inbox_version = ?"
-    " AND expires IS NOT NULL AND behind IS NULL"
+    " AND expires IS NOT NULL AND behind IS NULL RETURNING status, started, labels"
 )
 
 
@@ -111,6 +118,7 @@ class SqliteStorage:
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file.share()
+        self._finder = Finder(self._rows, aside="+{}")
 
     def now(self) -> int:
         return self._file.clock()
@@ -156,21 +164,14 @@ class SqliteStorage:
         return [None if row is None else decode_record(row[0]) for row in rows]
 
     def find(self, where: Filter, limit: int, after: str = "") -> Page:
-        wanted, values = condition(where)
-        if after:
-            wanted += " AND started <= ? AND (started < ? OR workflow_id > ?)"
-            started, workflow_id = place_of(after)
-            values += [started, started, workflow_id]
-        with self._file.reading() as db:
-            asked = f"SELECT record FROM heads WHERE {wanted} ORDER BY started DESC, workflow_id LIMIT ?"
-            rows = db.execute(asked, (*values, limit + 1)).fetchall()
-        records = tuple(decode_record(row[0]) for row in rows[:limit])
-        return Page(records, token_of(records[-1]) if records and len(rows) > limit else "")
+        return self._finder.find(where, limit, after)
 
     def count(self, where: Filter) -> int:
-        wanted, values = condition(where)
+        return self._finder.count(where)
+
+    def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._file.reading() as db:
-            return int(db.execute(f"SELECT count(*) FROM heads WHERE {wanted}", values).fetchone()[0])
+            return db.execute(statement, values).fetchall()
 
     # ------------------------------------------------------------------------------------------- writing
 
@@ -198,23 +199,28 @@ class SqliteStorage:
     def _move(self, db: Connection, append: Append) -> bool:
         """The head, if the expected version holds: by the statement that does the least."""
         is_sent = append.mark.turns == append.version.turns and append.mark.run == append.version.run
-        if is_sent and _went_on(db, append):
+        goes_on = is_sent and append.expires is None
+        if goes_on and _went_on(db, append):
             return True
         values = _head_values(append, None if is_sent else self._file.clock())
         if append.record is None:
             if append.expected is None:
                 raise Bug(f"{append.workflow_id} was to be created without a state record")
             return db.execute(KEEP_RECORD if append.changes else MOVE_MARK, values).rowcount == 1
-        if db.execute(INSERT if append.expected is None else CHANGE, values).rowcount == 0:
+        old = db.execute(LABELLED, values).fetchone() if append.expected is not None else ("", 0, "[]")
+        if old is None:
             return False
-        _write_tags(db, append.record)
+        written = goes_on and old[0] == append.record.status and _went_on(db, append, otherwise=True)
+        if not written and db.execute(INSERT if append.expected is None else CHANGE, values).rowcount == 0:
+            return False
+        write_labels(db, append.workflow_id, rows_of(*old), rows_for(append.record))
         return True
 
     def ended(self, where: Filter, limit: int, after: Past | None = None) -> tuple[Past, ...]:
-        wanted, values = condition(where)
+        wanted = self._finder.condition(where)
         place = (after.expires, after.record.workflow_id) if after is not None else (-1, "")
         with self._file.reading() as db:
-            rows = db.execute(ENDED.format(wanted), (*values, *place, limit)).fetchall()
+            rows = db.execute(ENDED.format(wanted.text), (*wanted.values, *place, limit)).fetchall()
         return tuple(Past(decode_record(row[0]), Version(*row[1:4]), row[4], row[5] is not None) for row in rows)
 
     def remove(self, past: Sequence[Past]) -> list[bool]:
@@ -257,15 +263,27 @@ def _mark_if_holds(db: Connection, append: Append) -> Mark | None:
     return Mark(*row) if row else None
 
 
-def _went_on(db: Connection, append: Append) -> bool:
-    """Whether the expected version held and nothing that is filtered on had to change."""
+def _went_on(db: Connection, append: Append, *, otherwise: bool = False) -> bool:
+    """Whether the expected version held and nothing that is filtered on had to change, *otherwise* but for labels."""
     old, new, mark, record = append.expected, append.version, append.mark, append.record
     if old is None or record is None:
         return False
-    moved = (new.run, new.turns, new.inbox, mark.run, mark.turns, append.token, encode_record(record))
-    holds = (record.fingerprint, append.workflow_id, old.run, old.turns, old.inbox)
-    same = (record.status, record.started, JSON.encode(record.tags).decode(), append.expires)
-    return db.execute(GO_ON, moved + holds + same).rowcount == 1
+    labels = (labels_text(record),)
+    moved = (
+        new.run,
+        new.turns,
+        new.inbox,
+        mark.run,
+        mark.turns,
+        append.token,
+        encode_record(record),
+        record.fingerprint,
+    )
+    holds = (append.workflow_id, old.run, old.turns, old.inbox)
+    same = (record.status, record.started, record.ended, append.expires)
+    if otherwise:
+        return db.execute(GO_ON_OTHERWISE, moved + labels + holds + same).rowcount == 1
+    return db.execute(GO_ON, moved + holds + same + labels).rowcount == 1
 
 
 def _head_values(append: Append, behind: int | None) -> dict[str, Any]:
@@ -275,7 +293,7 @@ def _head_values(append: Append, behind: int | None) -> dict[str, Any]:
     values |= {"mark_run": mark.run, "mark_turns": mark.turns, "expires": append.expires, "behind": behind}
     if record is not None:
         values |= {"workflow": append.workflow, "status": record.status, "started": record.started}
-        values |= {"tags": JSON.encode(record.tags).decode(), "fingerprint": record.fingerprint}
+        values |= {"ended": record.ended, "labels": labels_text(record), "fingerprint": record.fingerprint}
         values["record"] = encode_record(record)
     return values
 
@@ -308,9 +326,12 @@ def _remove_some(db: Connection, past: Sequence[Past]) -> list[bool]:
     gone, before = [], db.total_changes
     for one in past:
         workflow_id = one.record.workflow_id
-        gone.append(db.execute(REMOVE, (workflow_id, *msgspec.structs.astuple(one.version))).rowcount == 1)
-        for table in BESIDES if gone[-1] else ():
-            db.execute(f"DELETE FROM {table} WHERE workflow_id = ?", (workflow_id,))
+        old = db.execute(REMOVE, (workflow_id, *msgspec.structs.astuple(one.version))).fetchall()
+        gone.append(bool(old))
+        for labelled in old:
+            write_labels(db, workflow_id, rows_of(*labelled), set())
+            for table in BESIDES:
+                db.execute(f"DELETE FROM {table} WHERE workflow_id = ?", (workflow_id,))
         if db.total_changes - before >= REMOVED_AT_ONCE:
             break
     return gone
@@ -323,12 +344,6 @@ def _write_inbox(db: Connection, append: Append) -> None:
     for item in append.inbox_added:
         db.execute(ADD_ITEM, (workflow_id, item.key, item.body))
     db.execute(COUNT_INBOX, {"id": workflow_id})
-
-
-def _write_tags(db: Connection, record: StateRecord) -> None:
-    db.execute("DELETE FROM tags WHERE workflow_id = ?", (record.workflow_id,))
-    for tag in record.tags:
-        db.execute("INSERT OR IGNORE INTO tags (tag, workflow_id) VALUES (?, ?)", (tag, record.workflow_id))
 
 
 def _turns(db: Connection, workflow_id: str, run: str, start: int) -> tuple[TurnRow, ...]:

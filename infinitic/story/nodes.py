@@ -10,17 +10,26 @@ from attrs import field, frozen
 from infinitic.events import Caller, ErrorValue, Frame, Signal
 from infinitic.records import RUNNING, Wait
 
-Kind: TypeAlias = Literal["task", "timer", "child", "call", "receive", "signal", "inline", "continue"]
-Status: TypeAlias = Literal["waiting", "completed", "failed", "timed_out", "cancelled", "withdrawn", "voided"]
-"""*withdrawn*: nobody wants the answer any more. *voided*: a retry asked for something else instead."""
+Kind: TypeAlias = Literal["task", "timer", "child", "call", "receive", "signal", "inline", "continue", "tags", "patch"]
+Status: TypeAlias = Literal[
+    "waiting", "completed", "failed", "timed_out", "cancelled", "withdrawn", "voided", "ignored"
+]
+"""*withdrawn*: nobody wants the answer any more. *voided*: a retry asked for something else instead. *ignored*: of an
+attempt, it returned after its task had timed out.
+"""
 
 
-NoteKind: TypeAlias = Literal["cancel", "timeout", "failed", "retried"]
+NoteKind: TypeAlias = Literal[
+    "cancel", "timeout", "terminate", "timers", "cleanup", "failed", "retried", "again", "tags"
+]
 
 
 @frozen
 class Attempt:
-    """One attempt of a task that is over. *next_at* is when the next was due, 0 when at once or never."""
+    """One attempt of a task that is over; *number* is 0 when somebody answered by hand.
+
+    *next_at* is when the next was due, 0 when at once or never.
+    """
 
     number: int
     status: Status
@@ -37,8 +46,11 @@ class Step:
 
     *value* is the answer, or the signal that was received or sent. *attempt* is the current one of a task,
     *next_at* when that is due; *due* is a timer's instant, *delay* what was asked for. *owner* is the service
-    of a task, or the workflow of the other instance, whose *workflow_id* and *run* these are. *stopped* is
-    when its cancellation was sent. *late* says that the run ended before the answer came.
+    of a task, or the workflow of the other instance, whose *workflow_id* and *run* these are; *to_tag* is set where
+    all were meant that have that tag. *stopped* is when its cancellation was sent. *late* says that the run ended
+    before the answer came. *task_id* is that of a delegated task whose function has returned: somebody is to
+    complete it. *which* tells of which signals a receive takes. *limits* are the time limits of a task that its
+    workflow watches over, *worker*, *began* and *heartbeat* are what its attempt said of itself.
     """
 
     position: str
@@ -59,8 +71,15 @@ class Step:
     owner: str = ""
     workflow_id: str = ""
     run: str = ""
+    to_tag: str = ""
     stopped: int = 0
     late: bool = False
+    task_id: str = ""
+    which: str = ""
+    limits: Mapping[str, int] = {}
+    worker: str = ""
+    began: int = 0
+    heartbeat: int = 0
     wait: Wait | None = None
 
     @property
@@ -81,12 +100,16 @@ class Step:
 
 @frozen
 class Note:
-    """What happened to the run as a whole. *failed* is a failure that was taken back since."""
+    """What happened to the run as a whole; *text* tells which tags.
+
+    *failed* is a failure that was taken back since, *again* that failed tasks run again while it goes on.
+    """
 
     at: int
     turn: int
     kind: NoteKind
     error: ErrorValue | None = None
+    text: str = ""
 
 
 @frozen
@@ -130,8 +153,11 @@ class Method:
 class Story:
     """One run. *reason* says why what came cannot be applied, *unreceived* are signals that nobody received yet.
 
-    *waiting* counts all that is waited for, *late* what is under way although the run has ended. *previous*
-    and *following* are the run ids before and after a continue-as-new.
+    *dropped* are those that came for channels that keep none, when nobody waited.
+
+    *begins* is when its code is to begin, 0 once it has. *waiting* counts all that is waited for, *late* what is under
+    way although the run has ended. *previous* and *following* are the run ids before and after a continue-as-new.
+    *version* is its code's.
     """
 
     workflow: str
@@ -139,6 +165,7 @@ class Story:
     run: str
     status: str
     methods: tuple[Method, ...]
+    version: int = 0
     reason: str = ""
     tags: tuple[str, ...] = ()
     meta: Mapping[str, object] = field(factory=dict)
@@ -152,6 +179,8 @@ class Story:
     waiting: int = 0
     late: int = 0
     unreceived: tuple[Signal, ...] = ()
+    begins: int = 0
+    dropped: tuple[Signal, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:

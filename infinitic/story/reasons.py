@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from infinitic.events import AnyEvent, ErrorValue, Started
 from infinitic.messages import Delivery, Message, decode_message, event_of
-from infinitic.records import OPEN, RUNNING, SUSPENDED, StateRecord, Stored, Wait
+from infinitic.records import BY_HAND, OPEN, RUNNING, SUSPENDED, StateRecord, Stored, Wait
 from infinitic.story.nodes import Step, Story
 from infinitic.topics import WORKFLOW, service_topic, workflow_topic
 from infinitic.transports import OnTheWay, Traffic
@@ -58,6 +58,7 @@ class Reasons:
     *wanted* is what it waits for, the longest first. *traffic* is of its workflow's topic, *coming* counts the
     messages for it that are on their way. *inbox* counts by kind the events that could not be applied when they came,
     *unsent* the turns whose outputs are not known to be sent. *culprit* is the step that failed the run, if it was one.
+    *by_hand* says that somebody suspended it.
     """
 
     story: Story
@@ -70,6 +71,7 @@ class Reasons:
     value: str = "null"
     error: ErrorValue | None = None
     culprit: Step | None = None
+    by_hand: bool = False
 
 
 @frozen
@@ -142,6 +144,7 @@ def explain(
         bytes(record.value).decode(errors="replace"),
         error,
         _culprit(story, error),
+        record.status == SUSPENDED and record.fingerprint == BY_HAND,
     )
 
 

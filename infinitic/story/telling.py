@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from attrs import evolve
+from msgspec import structs
 
-from infinitic.engine.arriving import RUN_TIMEOUT
+from infinitic.engine.arriving import CLEANUP, RUN_TIMEOUT, START
+from infinitic.engine.receiving import NOBODY
+from infinitic.engine.tags import changed
 from infinitic.events import (
     Answered,
+    AnyEvent,
     AttemptFailed,
     CancelRequested,
     ErrorValue,
@@ -17,8 +21,12 @@ from infinitic.events import (
     Signal,
     SignalReceived,
     Started,
+    TagsChanged,
     TaskCompleted,
+    TaskStarted,
+    TerminateRequested,
     TimerFired,
+    TimersCompleted,
 )
 from infinitic.history import (
     Answer,
@@ -30,11 +38,14 @@ from infinitic.history import (
     NextAttempt,
     ReceiveIssued,
     RetryChild,
+    TagsIssued,
+    Termination,
     Turn,
 )
+from infinitic.ids import task_id
 from infinitic.records import OPEN, RUNNING, StateRecord
 from infinitic.story.nodes import Branch, Method, Node, Note, NoteKind, Step, Story, Together
-from infinitic.story.steps import answered, asked, left, text
+from infinitic.story.steps import asked, changes, heard, left, passed, text
 
 
 def tell(record: StateRecord, turns: Sequence[Turn]) -> Story:
@@ -42,7 +53,7 @@ def tell(record: StateRecord, turns: Sequence[Turn]) -> Story:
 
     *record* is the instance's: of this run, or of a later one, which then knows nothing of it.
     """
-    teller = _Teller()
+    teller = _Teller(record.workflow_id)
     for turn in turns:
         teller.take(turn)
     return teller.story(record)
@@ -51,7 +62,8 @@ def tell(record: StateRecord, turns: Sequence[Turn]) -> Story:
 class _Teller:
     """Goes through the turns once; keeps the steps by position, and their order by branch."""
 
-    def __init__(self) -> None:
+    def __init__(self, workflow_id: str) -> None:
+        self.workflow_id = workflow_id
         self.started = Started("", "", "")
         self.turns = 0
         self.at = 0
@@ -62,7 +74,11 @@ class _Teller:
         self.methods: list[Method] = []
         self.signals: dict[str, Signal] = {}
         self.mailbox: dict[str, None] = {}  # ids of signals that nobody received yet
+        self.came: list[tuple[int, str]] = []  # in which turn which signal was kept or taken
+        self.dropped: list[Signal] = []
         self.following = ""
+        self.begins = 0
+        self.tags: tuple[str, ...] = ()
 
     # --- one turn ---
 
@@ -70,8 +86,9 @@ class _Teller:
         """Go on by one turn: its event, what it settled, what it asked for, what it sent, how it ended."""
         self.at = turn.at
         self._event(turn)
+        came = iter(self._came(turn.event))
         for position in turn.settled:
-            self._receive(position)
+            self._receive(position, turn.raised.get(position), came)
         for issued in turn.commands:
             self._ask(issued)
         for send in turn.sends:
@@ -83,32 +100,64 @@ class _Teller:
     def _event(self, turn: Turn) -> None:
         match turn.event:
             case Started() as event:
-                self.started = event
-                self.methods.append(Method(event.method, "", text(event.arguments), self.at))
-                self._post(*event.signals)
-            case TaskCompleted() | AttemptFailed() | Answered() as event:
-                step = self.steps.get(event.position)
-                if step is not None and step.status == "waiting":
-                    self._put(answered(step, event, turn))
+                self._begin(event, turn)
+            case TaskCompleted() | AttemptFailed() | Answered() | TaskStarted() as event:
+                self._answer_came(event, turn)
             case TimerFired(position=position):
                 self._fire(position)
             case SignalReceived() as event:
-                self._post(Signal(event.id, event.channel, event.value))
-            case MethodCalled() as event:
+                self._signal(Signal(event.id, event.channel, event.value), dropped=turn.dropped)
+            case MethodCalled() as event if all(one.call_id != event.id for one in self.methods):
                 self.methods.append(Method(event.method, event.id, text(event.arguments), self.at))
-            case CancelRequested() | Retried() as event:
-                self._interfere(event)
+            case _:
+                self._interfere(turn)
 
-    def _interfere(self, event: CancelRequested | Retried) -> None:
-        if isinstance(event, Retried):
-            self._retry()
-        else:
-            self._note("cancel", self._path_of(event.call_id))
+    def _begin(self, event: Started, turn: Turn) -> None:
+        self.started, self.tags = event, event.tags
+        self.methods.append(Method(event.method, "", text(event.arguments), self.at))
+        self._post(*event.signals)
+        begins = event.start_at or self.at + event.delay
+        self.begins = begins if begins > self.at else 0
+        if event.also is not None:
+            self._event(structs.replace(turn, event=event.also))
+
+    def _answer_came(self, event: TaskCompleted | AttemptFailed | Answered | TaskStarted, turn: Turn) -> None:
+        step = self.steps.get(event.position)
+        if step is None:
+            return
+        step = heard(step, event, turn)
+        if isinstance(event, TaskStarted) and event.delegated:
+            id = task_id(self.started.workflow, self.workflow_id, self.started.run, event.position)
+            step = evolve(step, task_id=id)
+        self._put(step)
+
+    def _interfere(self, turn: Turn) -> None:
+        match turn.event:
+            case CancelRequested(call_id=call_id):
+                self._note("cancel", self._path_of(call_id))
+            case TagsChanged() as event:
+                self.tags = changed(self.tags, event)
+                self._note("tags", said=changes(event))
+            case TerminateRequested():
+                self._note("terminate")
+            case TimersCompleted():
+                self._note("timers", next((position.partition(".")[0] for position in turn.settled), "m0"))
+            case Retried() if self.end is not None:
+                self._retry()
+            case Retried():
+                self._note("again", next((one.position.partition(".")[0] for one in _again(turn)), "m0"))
 
     def _fire(self, position: str) -> None:
-        step = self.steps.get(position)
+        command, slash, deadline = position.partition("/")
+        step = self.steps.get(command)
         if position == RUN_TIMEOUT:
             self._note("timeout")
+        elif position == START:
+            self.begins = 0
+        elif position.startswith(CLEANUP):
+            self._note("cleanup", f"m{position.rpartition('/')[2]}")
+        elif step is not None and slash:
+            self._put(passed(step, slash + deadline, self.at))
         elif step is not None and step.kind == "timer" and step.status == "waiting":
             self._put(evolve(step, status="completed", settled=self.at))
 
@@ -117,15 +166,33 @@ class _Teller:
             self.signals[signal.id] = signal
             self.mailbox[signal.id] = None
 
-    def _receive(self, position: str) -> None:
-        """The oldest signal of its channel settled a receive."""
+    def _signal(self, signal: Signal, *, dropped: bool) -> None:
+        if dropped:
+            self.dropped.append(signal)
+        else:
+            self._post(signal)
+            self.came.append((self.turns, signal.id))
+
+    def _came(self, event: AnyEvent) -> list[str]:
+        """The signals that a turn applied, in order: after a retry once more those since the turn that failed."""
+        if isinstance(event, Retried):
+            return [id for turn, id in self.came if turn >= event.voids]
+        along = event.also if isinstance(event, Started) else event
+        return [along.id] if isinstance(along, SignalReceived) else []
+
+    def _receive(self, position: str, raised: ErrorValue | None, came: Iterator[str]) -> None:
+        """The next signal settled a receive, failed it by what its predicate *raised*, or found nobody."""
         step = self.steps.get(position)
-        if step is None:
-            return
-        taken = next((id for id in self.mailbox if self.signals[id].channel == step.label), "")
-        self.mailbox.pop(taken, None)
-        value = text(self.signals[taken].value) if taken else step.value
-        self._put(evolve(step, status="completed", settled=self.at, value=value))
+        if step is not None and step.kind == "timer":
+            self._put(evolve(step, status="completed", settled=self.at))
+        elif position == NOBODY:
+            self.mailbox[next(came)] = None
+        elif step is not None and step.kind == "receive" and raised is not None:
+            self._put(evolve(step, status="failed", settled=self.at, error=raised))
+        elif step is not None and step.kind == "receive":
+            taken = next(came)
+            self.mailbox.pop(taken, None)
+            self._put(evolve(step, status="completed", settled=self.at, value=text(self.signals[taken].value)))
 
     def _retry(self) -> None:
         """The run's failure is taken back: it goes on."""
@@ -145,6 +212,8 @@ class _Teller:
             self._void(position, int(generation))
         if isinstance(issued, ContinueIssued):
             self.following = issued.run
+        elif isinstance(issued, TagsIssued):
+            self.tags = changed(self.tags, issued)
         signal = self.signals.get(issued.signal) if isinstance(issued, ReceiveIssued) else None
         if signal is not None:
             self.mailbox.pop(signal.id, None)
@@ -170,9 +239,11 @@ class _Teller:
     def _put(self, step: Step) -> None:
         self.steps[step.position] = step
 
-    def _note(self, kind: NoteKind, path: str = "m0", error: ErrorValue | None = None, at: int = 0) -> None:
+    def _note(
+        self, kind: NoteKind, path: str = "m0", error: ErrorValue | None = None, at: int = 0, said: str = ""
+    ) -> None:
         name = f"{path}!{len(self.notes)}"
-        self.notes[name] = Note(at or self.at, self.turns, kind, error)
+        self.notes[name] = Note(at or self.at, self.turns, kind, error, said)
         self._place(path, name)
 
     def _path_of(self, call_id: str) -> str:
@@ -189,12 +260,14 @@ class _Teller:
             return
         match send:
             case NextAttempt(attempt=attempt):
-                self._put(evolve(step, status="waiting", settled=0, error=None, attempt=attempt, next_at=0))
+                self._put(evolve(step, status="waiting", settled=0, error=None, attempt=attempt, next_at=0, task_id=""))
             case RetryChild():
                 self._put(evolve(step, status="waiting", settled=0, error=None))
+            case Cancellation() if step.status == "timed_out":
+                pass  # what still runs of it is told
             case Cancellation() if step.kind == "task":
                 self._put(evolve(step, status="cancelled", settled=self.at, stopped=self.at, next_at=0))
-            case Cancellation():
+            case Cancellation() | Termination():
                 self._put(evolve(step, stopped=self.at))
 
     def _answer(self, answer: Answer) -> None:
@@ -227,8 +300,9 @@ class _Teller:
             run=started.run or record.run,
             status=status,
             methods=tuple(self._method(number, record) for number in range(len(self.methods))),
+            version=started.version,
             reason=record.reason if current else "",
-            tags=started.tags,
+            tags=record.tags if known else self.tags,
             meta=started.meta,
             parent=started.caller,
             previous=started.previous,
@@ -240,6 +314,8 @@ class _Teller:
             waiting=record.waiting if known else 0,
             late=sum(step.late and step.status == "waiting" for step in self.steps.values()),
             unreceived=tuple(self.signals[id] for id in self.mailbox),
+            begins=0 if ended else self.begins,
+            dropped=tuple(self.dropped),
         )
 
     def _reckon(self, record: StateRecord | None) -> None:
@@ -277,6 +353,11 @@ class _Teller:
             return self.notes[name]
         nodes = self._nodes(name)
         return Branch(name, min(_turn(node) for node in nodes), nodes)
+
+
+def _again(turn: Turn) -> Sequence[NextAttempt]:
+    """The tasks that a turn runs again."""
+    return [send for send in turn.sends if isinstance(send, NextAttempt)]
 
 
 def _turn(node: Node) -> int:

@@ -17,6 +17,7 @@ from infinitic.testing.answers import (
     SignalSent,
     TaskCompleted,
     TaskRaised,
+    TimedOut,
     TimerFired,
 )
 from infinitic.testing.errors import Stalled, Undetermined, Unexpected, Unfinished
@@ -26,7 +27,7 @@ from infinitic.testing.stage import Stage
 # fmt: off
 __all__ = [
     "Answer", "Asked", "CancelRequested", "ChildCompleted", "ChildRaised", "MethodCalled", "Rehearsal", "SignalSent",
-    "Stage", "Stalled", "TaskCompleted", "TaskRaised", "TimerFired", "Undetermined", "Unexpected", "Unfinished",
-    "rehearse", "replay",
+    "Stage", "Stalled", "TaskCompleted", "TaskRaised", "TimedOut", "TimerFired", "Undetermined", "Unexpected",
+    "Unfinished", "rehearse", "replay",
 ]
 # fmt: on

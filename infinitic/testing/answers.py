@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from dsl.calls import Call
 from dsl.channels import Channel, Sender
+from infinitic.engine.attempts import TEXTS
 
 
 def _name_of(channel: str | Channel[Any] | Sender[Any]) -> str:
@@ -37,6 +38,23 @@ class TaskRaised:
 
     position: str
     error: Exception = field(converter=_raisable)
+
+
+def _limit(instance: TimedOut, attribute: object, limit: str) -> None:
+    if limit not in TEXTS:
+        raise ValueError(f"a task breaks one of {', '.join(map(repr, TEXTS))}, not {limit!r}")
+
+
+@frozen
+class TimedOut:
+    """The task at *position* broke its *limit* for good: the workflow gets a `TaskTimedOut`.
+
+    "total_timeout" and "queue_timeout" take the time that the call, or the contract, gives them; "timeout" and
+    "heartbeat" are the last attempt's.
+    """
+
+    position: str
+    limit: str = field(default="timeout", validator=_limit)
 
 
 @frozen
@@ -83,5 +101,13 @@ class CancelRequested:
 
 
 Answer: TypeAlias = (
-    TaskCompleted | TaskRaised | TimerFired | ChildCompleted | ChildRaised | SignalSent | MethodCalled | CancelRequested
+    TaskCompleted
+    | TaskRaised
+    | TimedOut
+    | TimerFired
+    | ChildCompleted
+    | ChildRaised
+    | SignalSent
+    | MethodCalled
+    | CancelRequested
 )

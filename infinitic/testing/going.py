@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dsl.context import TASK
 from infinitic.backends import Committed, Step
@@ -16,6 +16,7 @@ from infinitic.client.answers import shown_wait
 from infinitic.client.waiting import Waits
 from infinitic.clock import SECOND
 from infinitic.events import Frame, to_datetime
+from infinitic.history import decode_turn
 from infinitic.messages import Outgoing
 from infinitic.records import OPEN, Filter, StateRecord, Wait
 from infinitic.serialization import Serializer
@@ -148,7 +149,8 @@ class Goings:
         A task that waits goes on within the step that runs it, by a lock of its own.
         """
         task = TASK.get()
-        return self._locks.setdefault(task.id if task is not None else "", threading.RLock())
+        first = task[0] if isinstance(task, tuple) else task
+        return self._locks.setdefault(first.id if first is not None else "", threading.RLock())
 
     def restart(self) -> None:
         """Have another worker begin, which finds all in the storage."""
@@ -231,7 +233,9 @@ class Goings:
             held = self._worker.conductor.cache.get(workflow_id) if self._worker is not None else None
             live = held.instance if held is not None else None
             its = live if live is not None and live.run == run else None
-            check(self.registry.programs[workflow], workflow_id, bodies, self._around, its)
+            began: Any = decode_turn(bodies[0]).event  # with a start, which the worker gave its version
+            program = self.registry.programs[workflow].versions[began.version]
+            check(program, workflow_id, bodies, self._around, its)
 
     def _waits(self) -> list[str]:
         """What every open instance waits for, and what was sent to nobody."""

@@ -18,6 +18,7 @@ from infinitic import events
 from infinitic.client.calls import decoded, result_decoder
 from infinitic.client.session import instant_of
 from infinitic.engine import turns
+from infinitic.engine.attempts import BEAT, LIMITS
 from infinitic.engine.comparing import same, shown
 from infinitic.engine.instance import Diverged, Instance, Refusal
 from infinitic.engine.programs import Program
@@ -25,7 +26,7 @@ from infinitic.events import NULL
 from infinitic.history import AnyIssued, ChildIssued, InlineIssued, ReceiveIssued, Turn, decode_turn, encode_turn
 from infinitic.ids import derived_id
 from infinitic.records import COMPLETED
-from infinitic.serialization import Codec, Serializer, error_value, rebuild
+from infinitic.serialization import Codec, Serializer, error_value, plain_meta, rebuild
 from infinitic.testing import answers as told
 from infinitic.testing.answers import Answer
 from infinitic.testing.checking import check, replayed
@@ -45,7 +46,7 @@ class Asked:
     """A command that workflow code asked for, as history records it.
 
     Equal to a command that asks for the same: `rehearse(trip("Oslo")).commands == (Hotels.book("Oslo"),)`.
-    *position* is what an answer names; *kind* is task, timer, receive, child, call, signal, inline or continue.
+    *position* is what an answer names; *kind* is task, timer, receive, child, call, signal, inline, tags or continue.
     """
 
     position: str
@@ -100,8 +101,8 @@ def asks_for(asked: Asked, command: Command[Any]) -> bool:
     other = recorded[0].issued
     if isinstance(other, ChildIssued) and other.workflow_id == derived_id(RUN, other.position):
         other = structs.replace(other, workflow_id="")
-    if isinstance(other, ReceiveIssued) and isinstance(issued, ReceiveIssued):
-        other = structs.replace(other, signal=issued.signal)
+    if isinstance(other, ReceiveIssued) and isinstance(issued, ReceiveIssued) and other.which != issued.which:
+        return False
     return same(issued, other, Any)
 
 
@@ -201,7 +202,7 @@ class Rehearsing:
         self._decode = result_decoder(codec, definition)
         self._instance = Instance(self.program, ID, self._around)
         start = events.Started("start", self.program.name, RUN, definition.name if definition.bound else "")
-        given = {"arguments": self._arguments(call), "tags": call.given.tags, "meta": call.given.meta}
+        given = {"arguments": self._arguments(call), "tags": call.given.tags, "meta": plain_meta(call.given.meta)}
         self._apply(structs.replace(start, **given))
 
     def take(self, answer: Answer) -> None:
@@ -217,6 +218,8 @@ class Rehearsing:
             case told.TaskRaised(position, error):
                 self._slot(answer, "task")
                 return events.AttemptFailed("", position, error_value(error))
+            case told.TimedOut():
+                return self._timed_out(answer)
             case told.TimerFired(position):
                 slot = self._slot(answer, "timer")
                 self._at = self._at if slot is None else max(self._at, slot.issued.due)
@@ -228,6 +231,21 @@ class Rehearsing:
                 return events.Answered("", position, "failed", error=error_value(error))
             case _:
                 return self._event_from_outside(answer, f"outside-{len(self.bodies)}")
+
+    def _timed_out(self, answer: told.TimedOut) -> events.AnyEvent:
+        """A deadline of the task's own passes; or its worker says that the last attempt broke its limit."""
+        slot, (position, limit) = self._slot(answer, "task"), (answer.position, answer.limit)
+        which = next((one for one, name in LIMITS.items() if name == limit and one != BEAT), "")
+        if slot is None or not which:
+            error = TimeoutError(f"the task broke its {limit}")
+            attempt = slot.attempt if slot is not None else 1
+            said = "" if limit == "timeout" else limit
+            return events.AttemptFailed("", position, error_value(error), attempt, None, True, began=1, limit=said)
+        due = slot.watch.deadlines.get(which) if slot.watch is not None else None
+        if due is None:
+            raise self._unexpected(answer, f"the task at {position!r} has no {limit}")
+        self._at = max(self._at, due)
+        return events.TimerFired("", f"{position}{which}")
 
     def _event_from_outside(
         self, answer: told.SignalSent | told.MethodCalled | told.CancelRequested, key: str

@@ -61,10 +61,14 @@ class Scripts:
             is_async=False,
             retry=task.retry,
             timeout=task.timeout,
+            heartbeat=task.heartbeat,
+            interrupt=task.interrupt,
         )
         script, is_async = Script(outcomes), any(map(inspect.iscoroutinefunction, outcomes))
         fn = script.later if is_async else script
-        self._registry.handlers[key_of(task)] = evolve(handler, fn=fn, is_async=is_async)
+        self._registry.handlers[key_of(task)] = evolve(
+            handler, fn=fn, is_async=is_async, batching=None, delegated=False
+        )
         return not known[0]
 
     def take(self, task: Any, length: int) -> None:

@@ -116,7 +116,8 @@ class Stage:
     ) -> None:
         """Say how long each attempt of *task* takes from now on: it runs when it begins, and answers so much later.
 
-        One that takes longer than its timeout fails by that.
+        One that takes longer than its timeout fails by that; one that takes longer than its heartbeat too, unless it
+        says something by `current_task().heartbeat(…)`: then it is taken to do so all the time.
         """
         timer = sleep(seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
         assert isinstance(timer, Timer)

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from attrs import define
 
+from dsl.errors import Cancelled
 from infinitic.backends import Backend
 from infinitic.clock import SECOND, Clock
 from infinitic.engine.instance import Surroundings
@@ -22,18 +23,20 @@ from infinitic.messages import Delivery, Outgoing
 from infinitic.serialization import Serializer
 from infinitic.testing.looping import TaskLoop
 from infinitic.worker.batches import Conductor
+from infinitic.worker.changes import TOMBSTONE
+from infinitic.worker.gathering import unit_of
 from infinitic.worker.registry import Registry
-from infinitic.worker.serving import TOMBSTONE, run_inline
+from infinitic.worker.serving import run_inline
 from infinitic.worker.source import source_line
 from infinitic.worker.sweeps import Sweeper
 from infinitic.worker.tasks import Attempt, TaskStep
-from infinitic.worker.work import Finished
+from infinitic.worker.work import Finished, Said
 
 WEEK = 7 * 86_400
 
 Answer: TypeAlias = Callable[[], Outgoing]
 """Makes the answer of an attempt, when that is over."""
-TASK_FAILURES = (Exception, asyncio.CancelledError, SystemExit)
+TASK_FAILURES = (Exception, asyncio.CancelledError, Cancelled, SystemExit)
 """What fails an attempt. Anything else is for whoever drives: an interrupt, or what a test runner raises."""
 
 
@@ -43,7 +46,7 @@ def around(codec: Serializer) -> Surroundings:
 
 
 class Taken:
-    """The tasks that a worker has taken and not begun. *room* is how many it takes at once."""
+    """The tasks that a worker has taken and not begun, at most *room* of them."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -51,7 +54,7 @@ class Taken:
         self.cancelled: list[str] = []
 
     def capacity(self) -> int:
-        return self.room
+        return self.room - len(self.submitted)
 
     def submit(self, deliveries: Sequence[Delivery]) -> None:
         self.submitted += deliveries
@@ -65,12 +68,12 @@ class Taken:
 
 @define(eq=False)
 class Underway:
-    """An attempt that has run, and whose answer is held back until *due*; cancelled sooner where that can be."""
+    """An attempt that has run, and whose answer is held back until *due*; *stopped* comes if it is cancelled."""
 
     due: int
     delivery: Delivery
     answer: Answer
-    is_async: bool = False
+    stopped: Answer | None = None
 
 
 class SteppedWorker:
@@ -117,11 +120,12 @@ class SteppedWorker:
         self._attempts = TaskStep(self.registry, codec, clock, name, Random(0))
         self.underway: list[Underway] = []
         """Attempts whose time has not come."""
+        self._said: list[Finished | Said] = []  # by attempts that began
         self._loop = TaskLoop()
 
     # --- workflows ---
 
-    def step(self, finished: Sequence[Finished] = ()) -> None:
+    def step(self, finished: Sequence[Finished | Said] = ()) -> None:
         """Go on until nothing is left to do at once but tasks. Raises `StorageError`, `TransportError`: then again."""
         more = self.conductor.step(finished)
         while more or self._rung():
@@ -161,13 +165,13 @@ class SteppedWorker:
 
     # --- tasks ---
 
-    def run_tasks(self) -> list[Finished]:
+    def run_tasks(self) -> list[Finished | Said]:
         """Run all tasks that were taken: what is over now, for the next `step`."""
         while self.tasks.submitted:
             self._begin(self.tasks.submitted.pop(0))
         return self._ended()
 
-    def run_task(self) -> list[Finished]:
+    def run_task(self) -> list[Finished | Said]:
         """Run tasks that were taken until something is over; [] when nothing is. For the next `step`."""
         finished = self._ended()
         while self.tasks.submitted and not finished:
@@ -175,13 +179,15 @@ class SteppedWorker:
             finished = self._ended()
         return finished
 
-    def _ended(self) -> list[Finished]:
+    def _ended(self) -> list[Finished | Said]:
         over = [one for one in self.underway if self._is_over(one)]
         self.underway = [one for one in self.underway if one not in over]
-        return [Finished(one.delivery, one.answer()) for one in over]
+        said, self._said = self._said, []
+        ends = [(one, one.answer if one.due <= self.clock() else one.stopped) for one in over]
+        return [*said, *(Finished(one.delivery, answer()) for one, answer in ends if answer is not None)]
 
     def _is_over(self, one: Underway) -> bool:
-        cancelled = one.is_async and one.delivery.message.id in self.tasks.cancelled  # a `def` task runs on
+        cancelled = one.stopped is not None and one.delivery.message.id in self.tasks.cancelled
         return cancelled or one.due <= self.clock()
 
     def _begin(self, delivery: Delivery) -> None:
@@ -190,11 +196,19 @@ class SteppedWorker:
             refused = attempt
             self.underway.append(Underway(now, delivery, lambda: refused))
             return
-        length, limit = self.lag(attempt), attempt.timeout
-        answer = self._run(attempt)
-        if limit is not None and length > limit * SECOND:
-            length, answer = round(limit * SECOND), self._too_long(attempt)
-        self.underway.append(Underway(now + length, delivery, answer, attempt.handler.is_async))
+        length = self.lag(attempt)
+        answer = self._run(unit_of(attempt))
+        beat = attempt.heartbeat if not attempt.pulse.beats else None  # one that says something goes on doing so
+        if attempt.is_watched:
+            self._said.append(Said(self._attempts.started(attempt, beat)))
+        if attempt.heartbeat is not None and beat is None:
+            self._said.append(Said(self._attempts.heartbeat(attempt)))
+        for limit, seconds in (("timeout", attempt.timeout), ("heartbeat", beat)):
+            if seconds is not None and length > seconds * SECOND:
+                length, answer = round(seconds * SECOND), partial(self._attempts.overran, attempt, limit)
+        may_stop = attempt.handler.is_async or attempt.handler.interrupt
+        stopped = partial(self._attempts.failed, attempt, Cancelled()) if may_stop else None
+        self.underway.append(Underway(now + length, delivery, answer, stopped))
 
     def _run(self, attempt: Attempt) -> Answer:
         consumer = self.conductor.services
@@ -203,11 +217,16 @@ class SteppedWorker:
         try:
             if attempt.handler.is_async:
                 return self._loop.run(self._awaited(attempt))
-            return partial(self._attempts.succeeded, attempt, contextvars.Context().run(self._call, attempt))
+            return partial(self._succeeded, attempt, contextvars.Context().run(self._call, attempt))
         except TASK_FAILURES as error:
-            return partial(self._attempts.failed, attempt, error)
+            [one] = attempt.items  # batches are of one
+            return partial(self._attempts.failed, one, error)
         finally:
             consumer.ended(attempt.delivery)
+
+    def _succeeded(self, attempt: Attempt, value: Any) -> Outgoing:
+        [answer] = attempt.answers(self._attempts, value)
+        return answer
 
     def _call(self, attempt: Attempt) -> Any:
         self._attempts.begin(attempt)
@@ -217,13 +236,10 @@ class SteppedWorker:
         limit = asyncio.timeout(attempt.timeout)
         try:
             async with limit:
-                return partial(self._attempts.succeeded, attempt, await self._call(attempt))
+                return partial(self._succeeded, attempt, await self._call(attempt))
         except TimeoutError as error:
-            return self._too_long(attempt) if limit.expired() else partial(self._attempts.failed, attempt, error)
-
-    def _too_long(self, attempt: Attempt) -> Answer:
-        error = TimeoutError(f"{attempt.handler.label} took longer than its timeout of {attempt.timeout:g} s")
-        return partial(self._attempts.failed, attempt, error, timed_out=True)
+            overran = partial(self._attempts.overran, attempt, "timeout")
+            return overran if limit.expired() else partial(self._attempts.failed, attempt, error)
 
     # --- the end ---
 

@@ -8,45 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import compress
 
 import msgspec
 
-from dsl.calls import check_id
 from infinitic.engine import turns
-from infinitic.engine.arriving import RUN_TIMEOUT, known_runs
 from infinitic.engine.instance import Diverged, Instance, Refusal, Surroundings
-from infinitic.engine.outputs import Origin, answer_message
-from infinitic.engine.programs import Program
+from infinitic.engine.operations import known_runs
 from infinitic.engine.record import state_record
-from infinitic.engine.slots import TimerSlot
-from infinitic.errors import (
-    InfiniticError,
-    InvalidId,
-    UnknownWorkflow,
-    WorkflowExists,
-    WorkflowFinished,
-)
+from infinitic.errors import InfiniticError, WorkflowExists, WorkflowFinished
 from infinitic.events import (
     AnyEvent,
+    AttemptFailed,
     CancelRequested,
-    ErrorValue,
-    MethodCalled,
+    ResumeRequested,
     Retried,
-    SignalReceived,
     Started,
-    TimerFired,
+    SuspendRequested,
+    TaskCompleted,
+    TerminateRequested,
 )
-from infinitic.history import Answer
-from infinitic.messages import AGAIN, FORMAT, Delivery, event_of
-from infinitic.records import FAILED, OPEN, SUSPENDED, Stored, Version
+from infinitic.messages import AGAIN, FORMAT, Delivery, event_message, event_of
+from infinitic.records import BY_HAND, FAILED, SUSPENDED, Stored, Version
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
+from infinitic.topics import workflow_topic
+from infinitic.worker import by_hand, starting, suspending
 from infinitic.worker.changes import Change
 from infinitic.worker.held import Held
-from infinitic.worker.loading import failed_turn, held_of, origin_of
-from infinitic.worker.questions import ask, query, watch
+from infinitic.worker.loading import held_of
+from infinitic.worker.questions import ask, query, stop_unwanted, watch
+from infinitic.worker.refusals import (
+    asked_again,
+    finished,
+    is_noted,
+    is_suspended_by_hand,
+    received,
+    refused,
+    repeated,
+    unknown,
+)
 from infinitic.worker.registry import Registry
-from infinitic.worker.suspending import create_suspended, put_by, readable, retry_among, suspend, waiting
+from infinitic.worker.retrying import nothing_to_retry, take_up_again
 from infinitic.worker.work import Work
 
 DEATHS = 3
@@ -67,6 +70,7 @@ class Applier:
         self._surroundings = surroundings
         self._storage = storage
         self._now = now
+        self.unable = suspending.Unable()
         self.apply, self.retry = turns.apply, turns.retry  # by which turns are made; a worker may watch over them
 
     def change(self, workflow: str, workflow_id: str, held: Held | None, deliveries: Sequence[Delivery]) -> Change:
@@ -75,13 +79,20 @@ class Applier:
         A change may settle fewer than all deliveries (its `deliveries` tells): the rest is to be applied again.
         """
         stored = self._storage().load(workflow_id) if held is None else None
-        came, problem, retry = deliveries, None, None
+        resumed = stored is not None and by_hand.resumes(stored.record, deliveries)
+        if stored is not None and resumed:
+            stored = by_hand.tried_again(stored)
+        problem, retry, known = None, None, ""
+        # what was left in the inbox before comes from there
+        came = deliveries = [one for one in deliveries if stored is None or one.topic]
+        waits = suspending.waiting(stored) if stored is not None else []
         if stored is not None:
-            program = self._registry.programs.get(stored.workflow)
-            held, problem = self._held(stored, program)
-            came = [*waiting(stored), *deliveries]
-            retry = retry_among(stored, came) if problem is not None and program is not None else None
+            known = "" if resumed else self.unable.why(stored)
+            held, problem = self._held(stored, known)
+            came = [*waits, *deliveries]
+            retry = suspending.retry_among(stored, came, self._registry.programs) if problem is not None else None
         change = Change(held.record.workflow if held and held.record else workflow, workflow_id, held)
+        change.known, change.lacks = bool(known), str(problem or "")
         if problem is not None and retry is None and change.over is None:
             change.problem = str(problem)
         elif stored is not None:
@@ -90,24 +101,36 @@ class Applier:
         if any(one.deaths >= DEATHS for one in deliveries):
             change.problem = f"applying a message killed its worker {DEATHS} times"
             change.instance = None
+        if change.problem and by_hand.ends(change, stored, deliveries, self._now()):
+            return change
         self._apply_all(change, deliveries)
+        if change.inbox_removed and change.rest:  # what waits on does so in the inbox, lest it be lost with this worker
+            left = {id(one) for one in change.rest}
+            gone = [id(one) not in left for one in waits]
+            change.inbox_removed = tuple(compress(change.inbox_removed, gone))
         self._complete(change)
+        self.unable.note(stored, change)
         return change
 
     def suspended(self, work: Work, problem: str) -> Change:
         """The change that suspends a work's instance for *problem*, its deliveries in the inbox."""
         stored, held = self._storage().load(work.workflow_id), None
         if stored is not None:
+            stored = by_hand.tried_again(stored) if by_hand.resumes(stored.record, work.deliveries) else stored
             if work.held is not None and work.held.version == stored.version:
                 stored = msgspec.structs.replace(stored, mark=work.held.mark)  # what it sent is not sent again
-            held, _ = self._held(stored, None)
+            held, _ = self._held(stored, problem)
         change = Change(stored.workflow if stored is not None else work.workflow, work.workflow_id, held)
         change.problem = problem
+        if by_hand.ends(change, stored, work.deliveries, self._now()):
+            return change
         self._suspend(change, work.deliveries)
+        self.unable.note(stored, change)
         return change
 
-    def _held(self, stored: Stored, program: Program | None) -> tuple[Held, BaseException | None]:
-        return held_of(stored, program, self._surroundings, partial(self._storage().history, stored.workflow_id))
+    def _held(self, stored: Stored, problem: str) -> tuple[Held, BaseException | None]:
+        history = partial(self._storage().history, stored.workflow_id)
+        return held_of(stored, self._registry.programs, self._surroundings, history, problem)
 
     def _apply_all(self, change: Change, deliveries: Sequence[Delivery]) -> None:
         for index, delivery in enumerate(deliveries):
@@ -126,9 +149,13 @@ class Applier:
                     return
                 change.problem = str(error.error)
                 change.reset()
-                self._suspend(change, deliveries)
+                if not by_hand.ends(change, self._storage().load(change.workflow_id), deliveries, self._now()):
+                    self._suspend(change, deliveries)
                 return
             change.deliveries.append(delivery)
+            if change.stands_still:
+                change.rest = list(deliveries[index + 1 :])
+                return
 
     # --- one message ---
 
@@ -142,6 +169,7 @@ class Applier:
             ask(change, delivery, self._storage())
         elif message.kind == "event":
             self._event(change, delivery)
+            stop_unwanted(change, message)
         elif message.kind != "offer":
             change.dead.append((delivery, f"{message.kind!r} is no kind of message"))
 
@@ -151,78 +179,116 @@ class Applier:
         except msgspec.DecodeError as problem:
             change.dead.append((delivery, f"the payload is no event: {problem}"))
             return
-        if AGAIN in delivery.message.headers:
-            self._asked_again(change, event)
+        if AGAIN in delivery.message.headers and not isinstance(event, TaskCompleted | AttemptFailed):
+            asked_again(change, event, self._now())
         elif isinstance(event, Started):
-            self._start(change, event)
+            self._start(change, delivery, event)
         elif change.over is not None:
-            error = WorkflowFinished(change.workflow, change.workflow_id, change.over.status)
-            self._refused(change, event, "finished", error_value(error))
+            finished(change, event, change.over.status, self._now())
         elif isinstance(event, Retried) and change.instance is None and change.status == FAILED:
             self._take_up_again(change, event)  # with code that cannot follow how it failed
         elif change.instance is None or delivery.message.workflow != change.workflow:
-            self._unknown(change, event)
-        elif _is_meant(change.instance, delivery.message.run, event):  # else it is an answer for another run
-            self._go_on(change, change.instance, event)
-
-    def _go_on(self, change: Change, instance: Instance, event: AnyEvent) -> None:
-        if isinstance(event, Retried):
-            self._retry(change, event)
+            unknown(change, event, self._now())
+            change.lose(delivery, event, "which nobody knows")
         else:
-            self._advance(change, instance, event)
+            self._go_on(change, change.instance, delivery, event)
+
+    def _go_on(self, change: Change, instance: Instance, delivery: Delivery, event: AnyEvent) -> None:
+        if not _is_meant(instance, delivery.message.run, event):
+            error = WorkflowFinished(change.workflow, change.workflow_id, "in a later run")
+            if isinstance(event, TaskCompleted | AttemptFailed):  # from somebody who may wait to hear of it
+                refused(change, event, "finished", error_value(error), self._now())
+        elif isinstance(event, Retried):
+            self._retry(change, event)
+        elif isinstance(event, SuspendRequested | ResumeRequested):
+            by_hand.stand_still(change, event, self._now())
+        else:
+            refusal = self._advance(change, instance, event)
+            if refusal is not None and refusal.status == "refused":
+                change.lose(delivery, event, f"which refuses it: {refusal.error}")
             if instance.draft.continued is not None:
                 self._begin(change, instance.draft.continued)
 
-    def _advance(self, change: Change, instance: Instance, event: AnyEvent) -> None:
+    def _advance(self, change: Change, instance: Instance, event: AnyEvent) -> Refusal | None:
         made = self.apply(instance, event, self._now())
         if isinstance(made, Refusal):
-            self._refused(change, event, made.status, error_value(made.error))
-            return
+            change.spoilt = change.spoilt or made.spoilt
+            refused(change, event, made.status, error_value(made.error), self._now())
+            return made
         if made is None:
-            self._repeated(change, instance, event)
-            return
+            repeated(change, instance, event, self._now())
+            return None
         change.take(instance, made, self._now())
-        if isinstance(event, SignalReceived | CancelRequested):
-            change.refuse(event.reply_to, event.id, "received", None)
+        if not isinstance(event, Started):
+            received(change, event)
+        return None
 
     def _begin(self, change: Change, event: Started) -> None:
-        """Begin a run, and each that follows it at once by continue-as-new."""
+        """Begin a run, and each that follows it at once by continue-as-new; the last has what came along with it."""
         following: Started | None = event
         while following is not None:
-            program = self._registry.programs[following.workflow]
+            highest = self._registry.programs[following.workflow]
+            program = highest.versions.get(following.version, highest)
+            following = msgspec.structs.replace(following, version=program.version)
             before = change.instance.at if change.instance is not None else 0
             instance = Instance(program, change.workflow_id, self._surroundings, at=before)
             self._advance(change, instance, following)
+            if change.instance is not instance:  # its start was refused
+                turns.close(instance)
+                return
             following = instance.draft.continued
+        self._hand_over(change, event)
+
+    def _hand_over(self, change: Change, started: Started) -> None:
+        """What came along with a start is for what there is now, where that went on as new or was over before."""
+        begun, also = change.instance, started.also
+        if also is not None and begun is not None and also.id in begun.senders:
+            received(change, also)
+        else:
+            self._also(change, started)
 
     # --- starts ---
 
-    def _start(self, change: Change, event: Started) -> None:
-        try:
-            check_id(change.workflow_id)
-        except InvalidId as invalid:
-            self._refused(change, event, "refused", error_value(invalid))
-            return
+    def _start(self, change: Change, delivery: Delivery, event: Started) -> None:
         if event.id in change.starts:
             self._started_before(change, event)
-        elif change.status is None or (event.if_exists == "restart" and _may_restart(change, event)):
+        elif (unfit := starting.unfit(change, event, self._registry.programs, self._surroundings)) is not None:
+            if change.version is not None and change.status is None:  # it was taken in before its code was at hand
+                raise Diverged(unfit)
+            change.lose(delivery, event, f"which is refused: {unfit}")
+            refused(change, event, "refused", error_value(unfit), self._now())
+        elif starting.begins(change, event):
             change.runs_ended += [change.held.version.run] if change.held is not None else []
             change.timers_set.clear()  # of the run before, in this very change
             change.starts = (*change.starts, event.id)
-            self._begin(change, event)
+            known = change.held.record if change.held is not None and change.status is None else None
+            self._begin(change, event if known is None else msgspec.structs.replace(event, began=known.started))
             if event.if_exists != "attach":
                 change.refuse(event.reply_to, event.id, "received", None)
         elif event.workflow != change.workflow or event.if_exists != "attach" or event.caller is not None:
-            error = error_value(WorkflowExists(change.workflow, change.workflow_id, change.status))
-            self._refused(change, event, "exists", error)
+            error = error_value(WorkflowExists(change.workflow, change.workflow_id, change.status or "unknown"))
+            refused(change, event, "exists", error, self._now())
         else:
             watch(change, event.reply_to, "")
+            self._also(change, event)
 
     def _started_before(self, change: Change, event: Started) -> None:
         if event.if_exists != "attach":
             change.refuse(event.reply_to, event.id, "received", None)
         else:
             watch(change, event.reply_to, "")
+        self._also(change, event)
+
+    def _also(self, change: Change, event: Started) -> None:
+        """What came along with the start of an instance that there is."""
+        if event.also is None:
+            return
+        message = event_message(event.also, workflow=change.workflow, workflow_id=change.workflow_id, at=event.sent)
+        delivery = Delivery(workflow_topic(change.workflow), message)
+        if change.instance is None and change.over is None:  # it is suspended
+            suspending.put_by(change, delivery, event.also, self._storage())
+        else:
+            self._event(change, delivery)
 
     # --- retries ---
 
@@ -233,86 +299,27 @@ class Applier:
             change.refuse(event.reply_to, event.id, "received", None)
         elif instance.status == FAILED and instance.failed_turn >= 0:
             self._take_up_again(change, event)
-        elif instance.ended and "" in instance.calls:
-            self._answer_again(change, instance)
-            error = WorkflowFinished(change.workflow, change.workflow_id, instance.status)
-            change.refuse(event.reply_to, event.id, "refused", error_value(error))
+        elif event.tasks:
+            self._advance(change, instance, event)
         else:
-            text = f"{change.workflow} {change.workflow_id!r} is {instance.status}; only a failed run can be retried"
-            change.refuse(event.reply_to, event.id, "refused", error_value(InfiniticError(text)))
+            nothing_to_retry(change, instance, event, self._now())
 
     def _take_up_again(self, change: Change, event: Retried) -> None:
-        now = change.current
-        rows = (*self._storage().history(change.workflow_id, now.run), *change.rows)
-        bodies = [row.body for row in rows if row.run == now.run]
-        if len(bodies) != now.turns:
-            raise Diverged(InfiniticError(f"{change.workflow_id}: its history moved on; to be applied again"))
-        instance = Instance(self._registry.programs[change.workflow], change.workflow_id, self._surroundings)
-        made = self.retry(instance, bodies, failed_turn(bodies), event, self._now())
-        instance.senders[event.id] = None
-        change.take(instance, made, self._now())
-        change.refuse(event.reply_to, event.id, "received", None)
-
-    def _answer_again(self, change: Change, instance: Instance) -> None:
-        """A parent that was retried asks for the answer of a child that has one by now."""
-        answer = _answered_before(instance, "")
-        if answer.caller is not None and answer.status == "completed" and instance.started is not None:
-            origin = origin_of(change.workflow_id, instance.started)
-            change.outputs.append(answer_message(origin, answer, self._now()))
-
-    # --- what changes nothing ---
-
-    def _repeated(self, change: Change, instance: Instance, event: AnyEvent) -> None:
-        if isinstance(event, SignalReceived | CancelRequested):
-            change.refuse(event.reply_to, event.id, "received", None)
-        elif isinstance(event, MethodCalled):
-            watch(change, event.reply_to, event.id)
-        elif isinstance(event, TimerFired) and not _awaits_timer(instance, event.position):
-            change.timers_cleared[instance.run, event.position] = None
-
-    def _asked_again(self, change: Change, event: AnyEvent) -> None:
-        """A client repeats what it heard nothing of. The first was applied or refused before, so this never is."""
-        instance = change.instance
-        if event.id in change.starts or (instance is not None and event.id in instance.senders):
-            change.refuse(getattr(event, "reply_to", ""), event.id, "received", None)
-        elif isinstance(event, Started):
-            error = WorkflowExists(change.workflow, change.workflow_id, change.status or "unknown")
-            self._refused(change, event, "exists", error_value(error))
-        elif change.status is None:
-            self._unknown(change, event)
-        elif change.status not in OPEN:
-            finished = WorkflowFinished(change.workflow, change.workflow_id, change.status)
-            self._refused(change, event, "finished", error_value(finished))
-        elif isinstance(event, CancelRequested) and instance is not None and _cancels_already(instance, event):
-            change.refuse(event.reply_to, event.id, "received", None)
-        else:
-            text = f"{change.workflow} {change.workflow_id!r} refused it, and the reason was lost on its way"
-            self._refused(change, event, "refused", error_value(InfiniticError(text)))
-
-    def _refused(self, change: Change, event: AnyEvent, status: str, error: ErrorValue) -> None:
-        change.refuse(getattr(event, "reply_to", ""), event.id, status, error)
-        caller = getattr(event, "caller", None)
-        if caller is not None:
-            answer = Answer(event.id, status, error=error, caller=caller)
-            change.outputs.append(answer_message(self._origin(change), answer, self._now()))
-
-    def _unknown(self, change: Change, event: AnyEvent) -> None:
-        if isinstance(event, SignalReceived | MethodCalled | CancelRequested | Retried):
-            error = error_value(UnknownWorkflow(change.workflow, change.workflow_id))
-            self._refused(change, event, "unknown", error)
-
-    def _origin(self, change: Change) -> Origin:
-        return origin_of(change.workflow_id, Started("", change.workflow, ""))
+        instance = Instance(change.program(self._registry.programs), change.workflow_id, self._surroundings)
+        take_up_again(change, instance, event, self._storage(), self.retry, self._now())
+        if instance.draft.continued is not None and instance.started is not None:
+            self._begin(change, instance.draft.continued)
+            self._hand_over(change, instance.started)
 
     # --- the end of a change ---
 
     def _suspend_up_to_restart(self, change: Change, deliveries: Sequence[Delivery]) -> None:
         """Suspend; but a failed instance that this code cannot follow may still be restarted with it."""
-        restarts = [index for index, one in enumerate(deliveries) if _restarts(change, one)]
+        restarts = [index for index, one in enumerate(deliveries) if suspending.restarts(change, one)]
         if restarts == [] or restarts[0] > 0:
             cut = restarts[0] if restarts else len(deliveries)
-            self._suspend(change, deliveries[:cut])
             change.rest = list(deliveries[cut:])
+            self._suspend(change, deliveries[:cut])
         else:
             change.problem = ""
             self._apply_all(change, deliveries[:1])
@@ -322,77 +329,71 @@ class Applier:
         """Put what cannot be applied into the inbox; questions are answered with the reason."""
         change.instance = None
         change.outputs = [*change.held.unsent] if change.held is not None else []
-        if change.held is None and not create_suspended(change, deliveries, self._now()):
+        if change.held is None and not suspending.create_suspended(change, deliveries, self._now()):
             change.dead += [(one, change.problem) for one in deliveries]  # there is no inbox
             change.deliveries += deliveries
             change.problem = ""
             return
-        for delivery in deliveries:
+        change.rest += [
+            one for one in deliveries if change.held is None and by_hand.terminates(one)
+        ]  # once it is there
+        for delivery in (one for one in deliveries if one not in change.rest):
             self._put_by(change, delivery)
             change.deliveries.append(delivery)
-        program = self._registry.programs.get(change.workflow)
         offered = any(one.message.kind == "offer" for one in deliveries)
-        if change.inbox_added or offered:  # a question alone suspends nobody
-            suspend(change, program.fingerprint if program is not None else "", self._now())
+        change.problem = change.stands_still or change.problem
+        # a question alone suspends nobody, nor is it written again what is known
+        if change.inbox_added or is_noted(change) or (offered and not change.known):
+            suspending.suspend(change, self._fingerprint(change), self._now())
         else:
             change.problem = ""
 
+    def _fingerprint(self, change: Change) -> str:
+        """Of the code that cannot go on; `BY_HAND` where none may."""
+        if change.stands_still or is_suspended_by_hand(change):
+            return BY_HAND
+        program = self._registry.programs.get(change.workflow)
+        return program.served if program is not None else ""
+
     def _put_by(self, change: Change, delivery: Delivery) -> None:
         message = delivery.message
-        if message.kind == "query":
+        stands_still = message.kind == "query" and by_hand.stands_still(change)
+        stored = self._storage().load(change.workflow_id) if stands_still else None
+        if stored is not None:
+            by_hand.query_still(change, delivery, *self._held(by_hand.tried_again(stored), ""))
+        elif message.kind == "query":
             query(change, delivery)
         elif message.kind == "ask":
             ask(change, delivery, self._storage())
         elif message.kind != "offer":
-            event = readable(delivery)
-            if isinstance(event, Started) and change.status is not None and not _restarts(change, delivery):
-                self._start(change, event)  # of what exists already: that needs no code
+            event = suspending.readable(delivery)
+            if isinstance(event, Started) and change.status is not None and not suspending.restarts(change, delivery):
+                self._start(change, delivery, event)  # of what exists already: that needs no code
             elif event is not None and message.workflow != change.workflow:
-                self._unknown(change, event)  # nor does this
+                unknown(change, event, self._now())  # nor does this
+            elif isinstance(event, SuspendRequested | ResumeRequested) and change.status is not None:
+                by_hand.stand_still(change, event, self._now())
             else:
-                put_by(change, delivery, event, self._storage())
+                suspending.put_by(change, delivery, event, self._storage())
 
     def _complete(self, change: Change) -> None:
         instance, held = change.instance, change.held
         if instance is None or change.problem or change.redo:
             return
         inbox = held.version.inbox if held is not None else 0
-        change.version = Version(instance.run, instance.turns, inbox + bool(change.inbox_removed))
+        noted = is_noted(change)
+        change.version = Version(instance.run, instance.turns, inbox + bool(change.inbox_removed or noted))
         suspended = held is not None and held.record is not None and held.record.status == SUSPENDED
-        if change.rows or change.inbox_removed or suspended:
+        if change.rows or change.inbox_removed or suspended or noted:
             change.record = state_record(instance, change.starts)
-
-
-def _cancels_already(instance: Instance, event: CancelRequested) -> bool:
-    """Whether what the event asks for is under way."""
-    methods = [one for one in instance.methods if event.call_id in ("", one.call_id)]
-    return bool(methods) and all(one.cancelling for one in methods)
-
-
-def _answered_before(instance: Instance, reply_to: str) -> Answer:
-    """The answer of the run's first method, once more, for whoever asks."""
-    call = instance.calls[""]
-    caller = instance.started.caller if instance.started is not None else None
-    return Answer("", call.status, call.value, call.error, caller, reply_to)
+        if change.stands_still:
+            change.problem = change.stands_still
+            suspending.suspend(change, BY_HAND, self._now())
+            change.problem, change.spoilt = "", True
 
 
 def _is_meant(instance: Instance, run: str, event: AnyEvent) -> bool:
     """Whether a message for *run* is for this one. A parent knows a child by the first run of a chain."""
-    return run in ("", instance.run) or (isinstance(event, CancelRequested | Retried) and run in known_runs(instance))
-
-
-def _may_restart(change: Change, event: Started) -> bool:
-    return change.status not in OPEN and event.workflow == change.workflow
-
-
-def _awaits_timer(instance: Instance, position: str) -> bool:
-    """Whether a timer at *position* is yet to fire."""
-    if position == RUN_TIMEOUT:
-        return not instance.ended
-    slot = instance.open.get(position)
-    return isinstance(slot, TimerSlot) or bool(getattr(slot, "next_at", 0))
-
-
-def _restarts(change: Change, delivery: Delivery) -> bool:
-    event = readable(delivery) if change.status not in {None, *OPEN} else None
-    return isinstance(event, Started) and event.if_exists == "restart" and _may_restart(change, event)
+    return run in ("", instance.run) or (
+        isinstance(event, CancelRequested | Retried | TerminateRequested) and run in known_runs(instance)
+    )

@@ -29,8 +29,9 @@ from infinitic.worker.marks import move_mark, write_marks
 from infinitic.worker.registry import Registry
 from infinitic.worker.reporting import dead_letters, report
 from infinitic.worker.routing import Router
+from infinitic.worker.tasks import informed
 from infinitic.worker.timers import Timers, fired
-from infinitic.worker.work import RECEIVE, SHARE, Bell, Deposed, Finished, StuckCode, Tasks, Work, last
+from infinitic.worker.work import RECEIVE, SHARE, Bell, Deposed, Finished, Said, StuckCode, Tasks, Work, last
 
 log = logging.getLogger("infinitic.worker")
 
@@ -90,7 +91,7 @@ class Conductor:
 
     # --- one step ---
 
-    def step(self, finished: Sequence[Finished] = (), late: Sequence[Work] = ()) -> bool:
+    def step(self, finished: Sequence[Finished | Said] = (), late: Sequence[Work] = ()) -> bool:
         """Do all that is to be done now; True when there may be more at once.
 
         Raises `Deposed` in a thread that was replaced meanwhile, and `StorageError` or `TransportError`, after which
@@ -119,12 +120,13 @@ class Conductor:
         self.apart = False
         return more or bool(self.pending)
 
-    def _take_finished(self, finished: Sequence[Finished]) -> list[Step]:
+    def _take_finished(self, finished: Sequence[Finished | Said]) -> list[Step]:
         """Results for instances that are held here come in at once; others are sent."""
         steps = []
         for one in finished:
-            handed = self.backend.handed_over(one.task, one.result, self.workflows)
-            if handed is not None:
+            if isinstance(one, Said):
+                steps.append(Step(outputs=(one.message,)))
+            elif (handed := self.backend.handed_over(one.task, one.result, self.workflows)) is not None:
                 self.pending.append(handed)
             else:
                 steps.append(Step(outputs=(one.result,), acks=(one.task,), consumer=self.services))
@@ -272,6 +274,7 @@ class Conductor:
         if self.stuck.get(work.workflow_id) is work:
             change = self.applier.suspended(work, problem)
             del self.stuck[work.workflow_id]
+            self.pending.extendleft(reversed(change.rest))
             self.done.append(change)
 
     # --- commit ---
@@ -370,7 +373,7 @@ class Conductor:
     def _let_go(self) -> None:
         """Others may have the instances that were left, unless they came back, or more for them is at hand."""
         if self.left and self.workflows is not None:
-            wanted = {one.message.workflow_id for one in self.pending}
+            wanted = {one.message.workflow_id for one in (*self.pending, *self.router.waiting)}
             self.workflows.release([one for one in self.left if one not in self.cache and one not in wanted])
             self.left.clear()
 
@@ -378,14 +381,13 @@ class Conductor:
         if self.control is not None and self.control_bell.answer():
             for delivery in self.control.receive(RECEIVE):
                 self.tasks.cancel(delivery.message.id)
-        if self.services is None or not self.service_bell.rung:
-            return
-        capacity = self.tasks.capacity()
-        if capacity > 0 and self.service_bell.answer():
+        # again and again: calls that are gathered leave room for more of them
+        while self.services is not None and self.service_bell.rung and (capacity := self.tasks.capacity()) > 0:
+            self.service_bell.answer()
             came = self.services.receive(capacity)
             self.service_bell.again(len(came) == capacity)
             if came:
-                self.tasks.submit(came)
+                self.tasks.submit([informed(one, self.backend) for one in came])
 
     def close(self) -> None:
         """Write the marks, give everything back."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from infinitic.backends import Step
 from infinitic.engine.instance import Instance, LogLine
 from infinitic.engine.outputs import outputs
+from infinitic.engine.programs import Program, program_of
 from infinitic.engine.turns import close
-from infinitic.events import ErrorValue, TimerFired
+from infinitic.events import AnyEvent, ErrorValue, MethodCalled, SignalReceived, Started, TimerFired
 from infinitic.history import Answer, Turn, encode_turn
 from infinitic.messages import Delivery, Outgoing, Reply, reply_message, reply_of
 from infinitic.records import FAILED, OPEN, Append, InboxItem, Mark, StateRecord, TimerRow, TurnRow, Version
@@ -21,11 +24,19 @@ HELD_LONGER = 300_000
 """For how long after its due a timer stays its holder's, in microseconds: then any sweep may take it."""
 
 
+TOMBSTONE = 3600
+"""How much longer than the retention an ended instance is kept, in seconds, so that a late repeat is recognised."""
+
+
 def expiry(record: StateRecord | None, retention: int) -> int | None:
-    """When an instance with this record may be purged; None while it has not ended."""
+    """When an instance with this record may be purged; None while it has not ended.
+
+    *retention* is the worker's, tombstone and all; what the record says goes before.
+    """
     if record is None or not record.ended:
         return None
-    return record.updated + retention * (2 if record.late else 1)
+    kept = retention if record.retention is None else record.retention + TOMBSTONE * 1_000_000
+    return record.updated + kept * (2 if record.late else 1)
 
 
 class Change:
@@ -53,6 +64,9 @@ class Change:
         self.watchers: set[tuple[str, str]] = set(held.watchers) if held is not None else set()
         self.version: Version | None = held.version if held is not None else None
         self.problem = ""  # why the instance is to be suspended
+        self.lacks = ""  # why its code does not come to life: one that has ended is suspended by no such thing
+        self.stands_still = ""  # why somebody wants it to be
+        self.known = False  # whether that was known before: it is not written again for being offered
         self.dead: list[tuple[Delivery, str]] = []  # what nobody can use, and why
         self.spoilt = False  # a query may have changed the live instance: it is not kept
         # the instance was lost half way: *redo* goes through once more without *rest*, which follows
@@ -105,6 +119,14 @@ class Change:
         held = self.held
         return held.record.status if held is not None and held.record is not None and held.version.turns else None
 
+    def program(self, programs: Mapping[str, Program]) -> Program:
+        """The code of its instance, alive or not. Who lacks that puts by what needs it."""
+        record = self.held.record if self.held is not None else None
+        found = program_of(programs, record) if self.instance is None and record is not None else None
+        program = self.instance.program if self.instance is not None else found
+        assert program is not None
+        return program
+
     @property
     def current(self) -> Version:
         """The run that there is by now, and how many turns it has; there must be one."""
@@ -123,7 +145,7 @@ class Change:
         draft, started = instance.draft, instance.started
         assert started is not None
         number = instance.turns - 1
-        origin = origin_of(self.workflow_id, started)
+        origin = origin_of(self.workflow_id, started, draft.tags)
         self.instance = instance
         self.rows.append(TurnRow(instance.run, number, encode_turn(turn)))
         self.outputs += outputs(origin, turn, lambda position: asked_of(instance, position))
@@ -176,6 +198,22 @@ class Change:
             run, retries = (self.instance.run, self.instance.generation) if self.instance is not None else ("", 0)
             reply = Reply(self.workflow_id, status, call_id, run, error=error, retries=retries)
             self.hints.append(reply_message(client, reply))
+
+    def lose(self, delivery: Delivery, event: AnyEvent, why: str) -> None:
+        """What nobody takes is for people to see, where its sender does not wait to hear so, or was told else.
+
+        While a signal waits in the inbox, of no topic, its sender believes that the instance has it. Whoever starts
+        an instance that may be there already need not wait at all.
+        """
+        message, what = delivery.message, ""
+        if isinstance(event, SignalReceived) and not (event.reply_to and delivery.topic):
+            what = "signal"
+        elif isinstance(event, MethodCalled) and not event.reply_to and event.caller is None:
+            what = "call"
+        elif isinstance(event, Started) and event.if_exists == "attach" and event.caller is None:
+            what = "start"
+        if what:
+            self.dead.append((delivery, f"a {what} for {message.workflow} {message.workflow_id!r}, {why}"))
 
     def append(self, marks: bool, token: str, retention: int) -> Append | None:
         """What is to be written; None when there is no instance and none comes to be."""

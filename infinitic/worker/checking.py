@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any, Literal
@@ -20,10 +20,10 @@ from dsl.inlines import Inline
 from infinitic.engine import turns
 from infinitic.engine.comparing import KINDS
 from infinitic.engine.instance import Diverged, Instance, Surroundings
-from infinitic.engine.programs import Program
+from infinitic.engine.programs import Program, program_of
 from infinitic.errors import NonDeterminismError, UnreadableHistory
 from infinitic.events import Frame, Retried
-from infinitic.history import End, InlineIssued, Turn, decode_turn
+from infinitic.history import End, InlineIssued, PatchIssued, Turn, decode_turn
 from infinitic.records import FAILED, Filter, StateRecord, Stored
 from infinitic.serialization import Serializer, rebuild
 from infinitic.storages import Storage
@@ -37,9 +37,9 @@ CONTEXT = 3
 EXAMPLES = 10
 """How many ids of a group are kept."""
 PAGE = 500
-RENAME = (
-    'Restore the old code; or give the new one another name, as in @workflow(name="{}-2"), and serve both until these '
-    "instances have ended."
+GUARD = (
+    'Guard the change with `if patched("…")`; or make the new code a version of its own, as in @workflow(version={}), '
+    "and serve both until these instances have ended; or restore the old code."
 )
 MEND = "Mend what raises: when these instances were run, the code went on here."
 ACCEPT = "Make the type accept what was recorded: give a new field a default, or take the old form too."
@@ -155,7 +155,7 @@ class Checker:
     def check(self, workflow_ids: Sequence[str]) -> list[Outcome]:
         """How these come out: those of them that are there and whose code is."""
         stored = (self._storage.load(one) for one in workflow_ids)
-        known = ((one, self._programs.get(one.workflow)) for one in stored if one is not None)
+        known = ((one, program_of(self._programs, one.record)) for one in stored if one is not None)
         return [check_instance(one, program, self._surroundings) for one, program in known if program is not None]
 
 
@@ -195,17 +195,18 @@ def _problem(diverged: Diverged, instance: Instance, bodies: Sequence[bytes], su
         summary = f"what was recorded at {error.position} cannot be read by today's types: {error.problem}"
         return Problem("unreadable", summary, ACCEPT, error.position, number)
     if not isinstance(error, NonDeterminismError):
-        return Problem("broken", str(error), RENAME.format(instance.program.name), turn=number)
+        return Problem("broken", str(error), GUARD.format(instance.program.version + 1), turn=number)
     recorded = decode_turn(bodies[number])
-    now = _asked_now(instance.program, instance.workflow_id, bodies, number, surroundings)
-    rows = (*_context(bodies[:number]), *_tail(_sides(recorded), now.sides, instance.draft.taken, error))
+    now = _asked_now(instance, bodies, number, surroundings)
+    taken = len(_compared(recorded.commands[: instance.draft.taken]))
+    rows = (*_context(bodies[:number]), *_tail(_sides(recorded), now.sides, taken, error))
     failure = now.failed if recorded.end is None or recorded.end.status != FAILED else None
     if failure is not None:
         summary = f"the code raises {failure.error.summary if failure.error else 'an error'} where it went on"
         stack = failure.error.stack if failure.error else ()
         return Problem("raises", summary, MEND, error.position, number, rows, stack or diverged.stack)
     summary = f"history says {error.recorded} at {error.position}, the code now asks for {error.replayed}"
-    advice = RENAME.format(instance.program.name)
+    advice = GUARD.format(instance.program.version + 1)
     return Problem("diverges", summary, advice, error.position, number, rows, diverged.stack)
 
 
@@ -221,9 +222,8 @@ class Unanswered(BaseException):
     """An inline function whose result is not known: it is not run to find out."""
 
 
-def _asked_now(
-    program: Program, workflow_id: str, bodies: Sequence[bytes], number: int, surroundings: Surroundings
-) -> Now:
+def _asked_now(diverged: Instance, bodies: Sequence[bytes], number: int, surroundings: Surroundings) -> Now:
+    program, workflow_id = diverged.program, diverged.workflow_id
     recorded = decode_turn(bodies[number])
     answers = {one.position: one for one in recorded.commands if isinstance(one, InlineIssued)}
 
@@ -237,7 +237,7 @@ def _asked_now(
         return msgspec.json.decode(known.value)
 
     own = Surroundings(surroundings.codec, surroundings.source, answer)
-    instance = Instance(program, workflow_id, own)
+    instance = Instance(program, workflow_id, own, patches=dict(diverged.patches))
     made: Any = None
     try:
         if isinstance(recorded.event, Retried):
@@ -253,12 +253,17 @@ def _asked_now(
         turns.close(instance)
     if isinstance(made, Turn):
         return Now(_sides(made), made.end if made.end is not None and made.end.status == FAILED else None)
-    return Now([_side(one) for one in instance.draft.commands])
+    return Now(_compared(instance.draft.commands))
 
 
 def _sides(turn: Turn) -> list[Side]:
     """The commands of a turn, and the end of the run if it ended."""
-    return [_side(one) for one in turn.commands] + ([_end(turn.end)] if turn.end is not None else [])
+    return _compared(turn.commands) + ([_end(turn.end)] if turn.end is not None else [])
+
+
+def _compared(commands: Iterable[Any]) -> list[Side]:
+    """Those that must be the same: what is kept of patches need not."""
+    return [_side(one) for one in commands if not isinstance(one, PatchIssued)]
 
 
 def _side(issued: Any) -> Side:

@@ -12,14 +12,17 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Self
 
-from infinitic.messages import Delivery
+from msgspec import Raw
+
+from infinitic.events import NULL, Heartbeat
+from infinitic.messages import Delivery, Message, event_of
 from infinitic.worker.applying import DEATHS
 from infinitic.worker.children_deaths import instances_among
-from infinitic.worker.children_pipes import Applied, Back, Cancel, Deaths, Over, Run, Up
+from infinitic.worker.children_pipes import Applied, Back, Cancel, Deaths, Goes, Over, Run, Up
 from infinitic.worker.children_process import Child
 from infinitic.worker.supervisor import Supervisor
-from infinitic.worker.tasks import TaskStep
-from infinitic.worker.work import Finished, Underway
+from infinitic.worker.tasks import TaskStep, with_details
+from infinitic.worker.work import Finished, Said, Underway
 
 NAMED = 3
 """How many of the tasks that died are named."""
@@ -31,15 +34,28 @@ class Task:
     def __init__(self, number: int, delivery: Delivery) -> None:
         self.number, self.delivery = number, delivery
         self.deaths, self.suspect = delivery.deaths, delivery.suspect
-        self.waited = False
+        self.waited = self.unwanted = False
+        self._details: Raw | None = None  # of its last heartbeat
 
     @property
     def dangerous(self) -> bool:
         """Whether it must run alone. What died often enough runs no more: it is only answered."""
         return self.suspect and self.deaths < DEATHS
 
+    def hear(self, said: Message) -> None:
+        """It may have said this: should its process die, it runs again with the details of its last heartbeat."""
+        asked = self.delivery.message
+        if said.position != asked.position or (said.workflow_id, said.run) != (asked.workflow_id, asked.run):
+            return
+        event = event_of(Delivery("", said))
+        if isinstance(event, Heartbeat) and bytes(event.details) != bytes(NULL):
+            self._details = event.details
+
     def run(self) -> Run:
-        return Run(self.number, self.delivery.topic, self.delivery.message, self.deaths, self.suspect)
+        message = self.delivery.message
+        if self._details is not None:
+            message = with_details(message, self._details)
+        return Run(self.number, self.delivery.topic, message, self.deaths, self.suspect)
 
     def __str__(self) -> str:
         asked = self.delivery.message
@@ -79,15 +95,16 @@ class ChildPool:
         self._suspects: deque[Task] = deque()
         self._instances: dict[str, int] = {}  # deaths, by what was applied
         self._concurrency = 0
-        self._finished: Callable[[Finished], None] = lambda _: None
+        self._step: TaskStep | None = None
+        self._finished: Callable[..., None] = lambda *those: None
         self._closed = False
 
-    def runner(self, step: TaskStep, concurrency: int, finished: Callable[[Finished], None]) -> Self:
+    def runner(self, step: TaskStep, concurrency: int, finished: Callable[..., None]) -> Self:
         """This pool as a worker's `runner`, once all children serve: each runs *concurrency* tasks at once.
 
         Raises what keeps any of them from it. *finished* is called in threads of the supervisor's.
         """
-        self._concurrency, self._finished = concurrency, finished
+        self._step, self._concurrency, self._finished = step, concurrency, finished
         self.supervisor.start()
         return self
 
@@ -101,16 +118,26 @@ class ChildPool:
     def submit(self, deliveries: Sequence[Delivery]) -> None:
         """Run these; each is answered by a `Finished`. Once closed nothing begins: the consumer gives them back."""
         with self._lock:
-            for delivery in () if self._closed else deliveries:
-                self._queue(Task(next(self._numbers), delivery))
+            self._queue(*(Task(next(self._numbers), one) for one in deliveries if not self._closed))
             self._hand_out()
 
     def cancel(self, task_id: str) -> None:
-        """A workflow wants the task no more."""
+        """A workflow wants the task no more: the child that has it is told, what waits does not begin."""
         with self._lock:
             for desk in self._desks.values():
-                if any(one.delivery.message.id == task_id for one in desk.tasks.values()):
+                here = [one for one in desk.tasks.values() if one.delivery.message.id == task_id]
+                for one in here:
+                    one.unwanted = True
+                if here:
                     desk.child.send(Cancel(task_id))
+            waiting = [*self._waiting, *self._suspects]
+            for one in waiting:
+                one.unwanted = one.unwanted or one.delivery.message.id == task_id
+            self._waiting.clear()
+            self._suspects.clear()
+            over = self._queue(*waiting)
+            self._hand_out()
+        self._tell(over)
 
     def give_back(self) -> list[Delivery]:
         """Tasks that no child has had room for since the last call. Suspects stay, for others know nothing of them."""
@@ -148,8 +175,18 @@ class ChildPool:
 
     # --- who gets what: with the lock ---
 
-    def _queue(self, task: Task) -> None:
-        (self._suspects if task.dangerous else self._waiting).append(task)
+    def _queue(self, *tasks: Task) -> list[Finished]:
+        """Have these wait for a child; the answers of those that nobody wants any more."""
+        for one in tasks:
+            if not one.unwanted:
+                (self._suspects if one.dangerous else self._waiting).append(one)
+        assert self._step is not None
+        return [Finished(one.delivery, self._step.unwanted(one.delivery)) for one in tasks if one.unwanted]
+
+    def _tell(self, over: Sequence[Finished | Said]) -> None:
+        """To be called without the lock."""
+        if over:
+            self._finished(*over)
 
     def _serving(self) -> list[Desk]:
         return [one for one in self._desks.values() if one.child.ready and not self._closed]
@@ -204,7 +241,7 @@ class ChildPool:
             self._hand_out()
 
     def came(self, child: Child, frames: Sequence[Up]) -> None:
-        over: list[Finished] = []
+        over: list[Finished | Said] = []
         with self._lock:
             desk = self._desks[child]
             for frame in frames:
@@ -212,14 +249,17 @@ class ChildPool:
                     case Over(number, answer, room):
                         desk.room = room
                         over.append(Finished(self._take(desk, number).delivery, answer))
+                    case Goes(message):
+                        for one in desk.tasks.values():
+                            one.hear(message.message)
+                        over.append(Said(message))
                     case Back(numbers, room):
                         desk.room = room
-                        self._waiting += [self._take(desk, number) for number in numbers]
+                        over += self._queue(*(self._take(desk, number) for number in numbers))
                     case Applied(workflow_id):
                         self._count({workflow_id: 0})
             self._hand_out()
-        for one in over:
-            self._finished(one)
+        self._tell(over)
 
     def died(self, child: Child, running: Sequence[str]) -> str:
         applied = instances_among(running)
@@ -231,11 +271,11 @@ class ChildPool:
             for one in begun:
                 one.deaths += one.suspect and len(numbers) == 1
                 one.suspect = True
-            for one in tasks:
-                self._queue(one)
+            over = self._queue(*tasks)
             self._count({id: self._instances.get(id, 0) + 1 for id in applied})
             told = [*map(str, begun), *(f"{id} (death {self._instances[id]} of {DEATHS})" for id in applied)]
             self._hand_out()
+        self._tell(over)
         return _while(told)
 
     def _count(self, instances: dict[str, int]) -> None:

@@ -31,6 +31,7 @@ from infinitic.worker.children_pipes import (
     Drained,
     Failed,
     Frames,
+    Goes,
     Notes,
     Over,
     Ready,
@@ -43,7 +44,7 @@ from infinitic.worker.executor import Executor
 from infinitic.worker.registry import Registry
 from infinitic.worker.serving import Worker, own_name
 from infinitic.worker.tasks import TaskStep
-from infinitic.worker.work import Finished
+from infinitic.worker.work import Finished, Said
 
 TICK = 0.5
 PR_SET_PDEATHSIG = 1
@@ -159,18 +160,27 @@ class Code(Served):
             self._executor.submit(
                 [Delivery(one.topic, one.message, one.number, one.deaths, one.suspect) for one in given]
             )
+            self._tell_room()
         for frame in frames:
             if isinstance(frame, Cancel):
                 self._executor.cancel(frame.task_id)
             elif isinstance(frame, Deaths):
                 self._instances.learn(frame.counts)
 
-    def _over(self, one: Finished) -> None:
-        self._room = self._executor.room
-        self._link.send(Over(one.task.receipt, one.result, self._room))
+    def _over(self, *those: Finished | Said) -> None:
+        if any(isinstance(one, Finished) for one in those):
+            self._room = self._executor.room
+        self._link.send(*(self._frame(one) for one in those))
+
+    def _frame(self, one: Finished | Said) -> Over | Goes:
+        return Goes(one.message) if isinstance(one, Said) else Over(one.task.receipt, one.result, self._room)
 
     def tick(self) -> None:
-        stale, told, self._room = self._executor.give_back(), self._room, self._executor.room
+        self._tell_room(self._executor.give_back())
+
+    def _tell_room(self, stale: Sequence[Delivery] = ()) -> None:
+        """Give these back, and say for how many there is room, if that is news: a lot that is gathered takes more."""
+        told, self._room = self._room, self._executor.room
         if stale or told != self._room:
             self._link.send(Back(tuple(one.receipt for one in stale), self._room))
 

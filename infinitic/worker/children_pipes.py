@@ -77,6 +77,12 @@ class Over(Struct, frozen=True, tag=True):
     room: int
 
 
+class Goes(Struct, frozen=True, tag=True):
+    """A task goes on, and says this."""
+
+    message: Outgoing
+
+
 class Back(Struct, frozen=True, tag=True):
     """Tasks that were given ahead, and have to wait for too long after all; if any. *room* is as above."""
 
@@ -95,7 +101,7 @@ class Drained(Struct, frozen=True, tag=True):
 
 
 Down: TypeAlias = Run | Cancel | Deaths | Drain
-Up: TypeAlias = Ready | Failed | Over | Back | Applied | Drained
+Up: TypeAlias = Ready | Failed | Over | Goes | Back | Applied | Drained
 
 T = TypeVar("T", Down, Up)
 

@@ -16,11 +16,12 @@ from dsl.calls import Definition
 from dsl.channels import Channel, Mailbox, Sender
 from dsl.combinators import first, gather, race, settle, timeout
 from dsl.inlines import continue_as_new, inline
+from dsl.tags import add_tags, remove_tags
 from dsl.timers import sleep, sleep_until
 from dsl.workflows import Described
 from infinitic.engine.programs import Program
 
-INERT = (sleep, sleep_until, gather, race, first, settle, timeout, inline, continue_as_new)
+INERT = (sleep, sleep_until, gather, race, first, settle, timeout, inline, continue_as_new, add_tags, remove_tags)
 INERT_METHODS = (Channel.receive, Mailbox.receive, Sender.send)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from infinitic.engine import turns
 from infinitic.engine.instance import Instance
 from infinitic.messages import Outgoing
-from infinitic.records import Mark, StateRecord, TimerRow, Version
+from infinitic.records import Mark, StateRecord, TimerRow, TurnRow, Version
 
 BARE = 4_000
 """About how many bytes a live instance takes beside what its code keeps."""
@@ -29,6 +29,7 @@ class Held:
         "record",
         "stored_mark",
         "timers",
+        "turns",
         "unsent",
         "version",
         "watchers",
@@ -42,6 +43,7 @@ class Held:
         self.stored_mark = mark
         self.record = record
         self.unsent: tuple[Outgoing, ...] = ()
+        self.turns: tuple[TurnRow, ...] = ()  # of an instance that could not be brought to life
         self.timers: tuple[TimerRow, ...] = ()  # that somebody held when this was loaded
         self.fired: list[tuple[int, str, str]] = []
         self.watchers: set[tuple[str, str]] = set()

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from infinitic.engine import turns
 from infinitic.engine.instance import Diverged, Instance, Surroundings
 from infinitic.engine.outputs import Asked, Origin, outputs
-from infinitic.engine.programs import Program
+from infinitic.engine.programs import Program, program_of
+from infinitic.engine.slots import TaskSlot
+from infinitic.engine.tags import in_turns
 from infinitic.errors import Bug, InfiniticError
-from infinitic.events import AttemptFailed, Started
+from infinitic.events import NULL, Started
 from infinitic.history import Turn, decode_turn
 from infinitic.messages import Outgoing
-from infinitic.records import FAILED, SUSPENDED, Stored, TurnRow
+from infinitic.records import BY_HAND, FAILED, SUSPENDED, Stored, TurnRow
 from infinitic.worker.held import Held
 
 
 def held_of(
-    stored: Stored, program: Program | None, surroundings: Surroundings, history: Callable[[str], Sequence[TurnRow]]
+    stored: Stored,
+    programs: Mapping[str, Program],
+    surroundings: Surroundings,
+    history: Callable[[str], Sequence[TurnRow]],
+    problem: str = "",
 ) -> tuple[Held, BaseException | None]:
-    """The stored instance in hand, alive if this code can bring it to life, and else why not.
+    """The stored instance in hand, alive if these programs can bring it to life, and else why not.
 
-    One that this very code had to give up before is not tried again. One that has no turn yet comes to life by its
-    start, which waits in its inbox.
+    One that they had to give up before, for the *problem*, is not tried again. One that has no turn yet comes to life
+    by its start, which waits in its inbox.
     """
     held = Held(None, stored.version, stored.mark, stored.record)
     held.unsent = tuple(unsent_outputs(stored, history))
-    held.timers = stored.timers
-    if program is None:
+    held.timers, held.turns = stored.timers, stored.turns
+    highest = programs.get(stored.workflow)
+    if highest is None:
         return held, LookupError(f"no workflow named {stored.workflow!r} is registered here")
-    if stored.record.status == SUSPENDED and stored.record.fingerprint == program.fingerprint:
-        return held, InfiniticError(stored.record.reason)
+    if stored.record.status == SUSPENDED and stored.record.fingerprint in (highest.served, BY_HAND):
+        problem = stored.record.reason
+    if problem:
+        return held, InfiniticError(problem)
+    program = program_of(programs, stored.record)
+    if program is None:
+        return held, LookupError(lacking(stored.workflow, stored.record.version or 1, highest))
     if not stored.turns:
         return held, None
     instance = Instance(program, stored.workflow_id, surroundings)
@@ -39,9 +51,16 @@ def held_of(
     except Diverged as diverged:
         turns.close(instance)
         return held, diverged.error
-    held.instance = instance
+    held.instance, held.turns = instance, ()
     held.weight = sum(len(row.body) for row in stored.turns)
     return held, None
+
+
+def lacking(workflow: str, version: int, highest: Program) -> str:
+    """What is said of an instance whose version is not here."""
+    known = ", ".join(map(str, sorted(highest.versions)))
+    served = f"version{'s' * (len(highest.versions) > 1)} {known}"
+    return f"it needs version {version} of {workflow}, and the worker that its messages came to has {served} only"
 
 
 def failed_turn(bodies: Sequence[bytes]) -> int:
@@ -72,33 +91,34 @@ def _of_run(stored: Stored, run: str, rows: Sequence[TurnRow]) -> Iterable[Outgo
     first = history[0].event if 0 in history else None
     if not isinstance(first, Started):
         raise Bug(f"{stored.workflow_id}: run {run} does not begin with its start")
-    origin = origin_of(stored.workflow_id, first)
+    tags = in_turns(history)
     sent = stored.mark.turns if stored.mark.run == run else 0
-    asked = _asked(history.values())
+    asked = asked_in(history.values())
     answered = {getattr(turn.event, "position", "") for number, turn in history.items() if number >= sent}
     for number, turn in history.items():
         if number < sent:
             continue
+        origin = origin_of(stored.workflow_id, first, tags[number])
         for message in outputs(origin, turn, asked.get):
             if message.message.kind != "task" or message.message.position not in answered or turn.sends:
                 yield message
 
 
-def _asked(history: Iterable[Turn]) -> dict[str, Asked]:
+def asked_in(history: Iterable[Turn]) -> dict[str, Asked]:
     """What is known of every command that a history issued."""
     found: dict[str, Asked] = {}
     for turn in history:
         for issued in turn.commands:
             found[issued.position] = Asked(issued)
-        event = turn.event
-        if isinstance(event, AttemptFailed) and event.position in found:
-            found[event.position] = Asked(found[event.position].issued, event.error)
+        position = getattr(turn.event, "position", "").partition("/")[0]
+        if position in found:
+            found[position] = found[position].after(turn.event)
     return found
 
 
-def origin_of(workflow_id: str, started: Started) -> Origin:
-    """What messages tell of the instance that a run's first event began."""
-    return Origin(started.workflow, workflow_id, started.run, started.tags, started.meta, started.root or workflow_id)
+def origin_of(workflow_id: str, started: Started, tags: tuple[str, ...] = ()) -> Origin:
+    """What messages tell of the instance that a run's first event began, and that has these *tags*."""
+    return Origin(started.workflow, workflow_id, started.run, tags, started.meta, started.root or workflow_id)
 
 
 def asked_of(instance: Instance, position: str) -> Asked | None:
@@ -107,5 +127,7 @@ def asked_of(instance: Instance, position: str) -> Asked | None:
     issued = getattr(slot, "issued", None)
     if issued is None:
         return None
-    attempts = getattr(slot, "attempts", None)
-    return Asked(issued, attempts[-1].error if attempts else None)
+    if not isinstance(slot, TaskSlot):
+        return Asked(issued)
+    details = slot.watch.details if slot.watch is not None else NULL
+    return Asked(issued, slot.attempts[-1].error if slot.attempts else None, details)

@@ -25,7 +25,7 @@ from infinitic.errors import StorageError, TransportError
 from infinitic.worker.batches import Conductor
 from infinitic.worker.source import whose
 from infinitic.worker.sweeps import Sweeper
-from infinitic.worker.work import Deposed, Finished, Runner, StuckCode, Work
+from infinitic.worker.work import Deposed, Finished, Runner, Said, StuckCode, Work
 
 TICK = 0.5
 SLOW = 1.0
@@ -59,16 +59,16 @@ class Came:
     """All that came out of the queue and is not done with."""
 
     def __init__(self) -> None:
-        self.finished: list[Finished] = []
+        self.finished: list[Finished | Said] = []
         self.late: list[Work] = []
         self.hung: list[Hung] = []
         self.sweep = False
         self.idle = False  # it is time: for a timer or a mark
 
-    def add(self, item: Finished | Work | Hung | Wake) -> None:
+    def add(self, item: Finished | Said | Work | Hung | Wake) -> None:
         """Sort one item."""
         match item:
-            case Finished():
+            case Finished() | Said():
                 self.finished.append(item)
             case Work():
                 self.late.append(item)
@@ -78,7 +78,7 @@ class Came:
                 self.sweep = self.sweep or item is SWEEP
                 self.idle = self.idle or item is IDLE
 
-    def take(self) -> tuple[list[Finished], list[Work]]:
+    def take(self) -> tuple[list[Finished | Said], list[Work]]:
         """What is for the conductor's step, each once."""
         taken, self.finished, self.late = (self.finished, self.late), [], []
         return taken
@@ -89,7 +89,7 @@ class Loops:
 
     def __init__(self, *, tick: float = TICK, slow: float = SLOW, give_up: float = GIVE_UP) -> None:
         self._tick_every, self._slow, self._give_up_after = tick, slow, give_up
-        self._items: deque[Finished | Work | Hung | Wake] = deque()
+        self._items: deque[Finished | Said | Work | Hung | Wake] = deque()
         self._came = Came()
         self._turn = threading.Lock()  # whoever holds it steps; a thread that hangs keeps the old one
         self._tokens: SimpleQueue[None] = SimpleQueue()  # wake the keeper
@@ -114,10 +114,10 @@ class Loops:
         self._ticking = threading.Thread(target=self._tick, name="infinitic-tick", daemon=True)
         self._ticking.start()
 
-    def finished(self, one: Finished) -> None:
-        """An attempt is over."""
-        self._items.append(one)
-        if self._runner.on_task_thread():
+    def finished(self, *those: Finished | Said) -> None:
+        """These attempts are over, or go on and have something to say."""
+        self._items.extend(those)
+        if self._runner.on_task_thread() and any(isinstance(one, Finished) for one in those):
             self._pump()
         else:
             self._tokens.put(None)

@@ -1,4 +1,4 @@
-"""Questions: queries, and clients that ask how an instance stands. Answered from its state, never recorded."""
+"""Questions: queries, clients that ask how an instance stands, attempts that nobody waits for. Never recorded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import msgspec
 from msgspec import Raw
 
 from infinitic.engine import turns
-from infinitic.engine.instance import Instance
+from infinitic.engine.instance import FAILURES, Instance
+from infinitic.engine.outputs import Origin, answer_message
 from infinitic.errors import DecodeError, InfiniticError, UnknownWorkflow, WorkflowFinished
-from infinitic.messages import Ask, Delivery, Message, Query, Reply, reply_message, reply_of
-from infinitic.records import StateRecord
+from infinitic.events import MethodCalled
+from infinitic.history import Answer
+from infinitic.ids import task_id
+from infinitic.messages import Ask, Delivery, Message, Outgoing, Query, Reply, reply_message, reply_of
+from infinitic.records import OPEN, StateRecord
 from infinitic.serialization import error_value
 from infinitic.storages import Storage
+from infinitic.topics import control_topic
 from infinitic.worker.changes import Change
 
 WATCHERS = 1_000
@@ -22,8 +27,10 @@ def query(change: Change, delivery: Delivery) -> None:
     """Answer a query from the state that the instance has now."""
     message, instance = delivery.message, change.instance
     is_meant = message.workflow == change.workflow
-    if change.problem and is_meant:
-        text = f"{change.workflow} {change.workflow_id!r} is suspended: {change.problem}"
+    problem = change.problem or (change.lacks if instance is None else "")
+    if problem and is_meant:
+        status = "suspended" if change.status in (None, *OPEN) else f"{change.status} and cannot be asked"
+        text = f"{change.workflow} {change.workflow_id!r} is {status}: {problem}"
         told = Reply(change.workflow_id, "failed", message.id, error=error_value(InfiniticError(text)))
     elif instance is None or not is_meant:
         error = error_value(UnknownWorkflow(message.workflow, change.workflow_id))
@@ -39,7 +46,7 @@ def _answer(change: Change, instance: Instance, query_id: str, payload: Raw) -> 
         value = turns.query(instance, asked.name, asked.arguments)
     except (DecodeError, msgspec.DecodeError) as error:
         return Reply(change.workflow_id, "refused", query_id, error=error_value(error))
-    except Exception as error:
+    except FAILURES as error:
         change.spoilt = True  # whatever it did to the state is gone with the cached instance
         return Reply(change.workflow_id, "failed", query_id, error=error_value(error))
     return Reply(change.workflow_id, "completed", query_id, value=Raw(value))
@@ -101,6 +108,18 @@ def watch(change: Change, client: str, call_id: str) -> None:
         change.watchers.add((client, call_id))
 
 
+def called_before(change: Change, event: MethodCalled, now: int) -> bool:
+    """Tell whoever makes a call once more how it ended, a client also when it does. False: nobody knows that."""
+    instance, held = change.instance, change.held
+    calls = instance.calls.values() if instance is not None else held.record.calls if held and held.record else ()
+    call = next((one for one in calls if one.call_id == event.id), None)
+    watch(change, event.reply_to if call or instance else "", event.id)
+    if call is not None and event.caller is not None:
+        answer = Answer(event.id, call.status, call.value, call.error, event.caller)
+        change.outputs.append(answer_message(Origin(change.workflow, change.workflow_id, ""), answer, now))
+    return call is not None
+
+
 def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply | None:
     """What a state record tells of a run ("") or a call; None while that has no end."""
     if record is None:
@@ -108,3 +127,21 @@ def told_by(record: StateRecord | None, workflow_id: str, call_id: str) -> Reply
         return Reply(workflow_id, "unknown", call_id, error=error)
     call = next((one for one in record.calls if one.call_id == call_id), None)
     return reply_of(call, workflow_id, record.run, record.retries) if call is not None else None
+
+
+def stop_unwanted(change: Change, said: Message) -> None:
+    """Tell the service whose attempt *said* that it began or goes on, if nobody wants its answer any more.
+
+    What it was told before may have been lost, or have come before it began. What else is to be replied to is about
+    no attempt.
+    """
+    instance = change.instance
+    if (
+        instance is None
+        or not (said.attempt and said.reply_to)
+        or (said.run == instance.run and said.position in instance.open)
+    ):
+        return
+    stopped = task_id(said.workflow, said.workflow_id, said.run, said.position)
+    message = Message("cancel_task", stopped, said.workflow, said.workflow_id, at=said.at)
+    change.hints.append(Outgoing(control_topic(said.reply_to), said.workflow_id, message, hint=True))

@@ -18,18 +18,24 @@ from dsl.calls import Definition
 from dsl.policies import Retry
 from dsl.protocol import ASYNC_GENERATOR
 from dsl.services import Service, Task
-from dsl.workflows import Workflow, WorkflowFunction
+from dsl.workflows import Check, Workflow, WorkflowFunction, check_mode
+from infinitic.engine.alone import alone
 from infinitic.engine.programs import Program
 from infinitic.errors import RegistrationError
 from infinitic.messages import FORMAT
 from infinitic.serialization import Serializer, Signature
+from infinitic.worker.batching import Batching, batching_of
 
 SETTING_UP = frozenset({"RESUME", "RETURN_GENERATOR", "POP_TOP", "NOP", "COPY_FREE_VARS", "MAKE_CELL", "CACHE"})
 
 
 @frozen
 class Handler:
-    """How one task is run: *fn* is bound; *retry* and *timeout* (microseconds) are what is set short of the call."""
+    """How one task is run: *fn* is bound; *retry*, *timeout* and *heartbeat* (microseconds) are what is set short of
+    the call; *interrupt* is whether its thread may be interrupted.
+
+    *delegated*: somebody else will answer when *fn* has returned. *batching*: *fn* takes a list of calls.
+    """
 
     service: str
     name: str
@@ -38,6 +44,10 @@ class Handler:
     is_async: bool
     retry: Retry | None = None
     timeout: int | None = None
+    heartbeat: int | None = None
+    interrupt: bool = True
+    delegated: bool = False
+    batching: Batching | None = None
 
     @property
     def label(self) -> str:
@@ -46,7 +56,10 @@ class Handler:
 
 
 class Registry:
-    """What a worker serves: `programs` by workflow name, `handlers` by (service, task)."""
+    """What a worker serves: `programs` by workflow name, each in its highest version, `handlers` by (service, task).
+
+    *retry*, *timeout* and *check* are for what says nothing of its own.
+    """
 
     def __init__(
         self,
@@ -56,15 +69,21 @@ class Registry:
         codec: Serializer,
         retry: Retry | None = None,
         timeout: int | None = None,
+        check: Check | None = None,
     ) -> None:
         self._codec = codec
-        self._retry, self._timeout = retry, timeout
+        self._retry, self._timeout, self._check = retry, timeout, check_mode(check, "Worker(check=)")
         self.programs: dict[str, Program] = {}
         self.handlers: dict[tuple[str, str], Handler] = {}
         for workflow in workflows:
             self._add_workflow(workflow)
-        for service in services:
-            self._add_service(service)
+        if self.programs:
+            self._add_workflow(alone)  # for the bare tasks of clients
+        served = list(services)
+        in_batches = batched(one for one in served if isinstance(one, Task))
+        for service in served:
+            if not isinstance(service, Task) or id(service) not in in_batches:
+                self._add_service(service)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -73,19 +92,28 @@ class Registry:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """The code's fingerprint by workflow name."""
-        return {name: program.fingerprint for name, program in self.programs.items()}
+        """The fingerprint of all code of a workflow, by its name."""
+        return {name: program.served for name, program in self.programs.items()}
+
+    @property
+    def every_program(self) -> list[Program]:
+        """All versions of all workflows."""
+        return [one for program in self.programs.values() for one in program.versions.values()]
 
     # --- workflows ---
 
     def _add_workflow(self, workflow: Any) -> None:
         if not _is_workflow(workflow):
             raise RegistrationError(f"workflows=[…] holds {workflow!r}, which is no workflow", _workflow_hint(workflow))
-        program = Program(workflow, fingerprint(workflow))
-        if program.name in self.programs:
-            both = _modules(self.programs[program.name].definition, workflow)
+        program = Program(workflow, check=self._check)
+        program.fingerprint = fingerprint(program)
+        known = self.programs.get(program.name)
+        if known is not None and program.version in known.versions:
+            of_version = f", of version {program.version}" if program.version > 1 else ""
+            both = _modules(known.versions[program.version].definition, workflow)
             raise RegistrationError(
-                f"two workflows are named {program.name!r}{both}", "Rename one, as in @workflow(name='…')."
+                f"two workflows are named {program.name!r}{of_version}{both}",
+                "Rename one, as in @workflow(name='…'), or number the later code, as in @workflow(version=2).",
             )
         if isinstance(workflow, type) and not any(d.kind == "method" for d in program.members.values()):
             raise RegistrationError(
@@ -93,7 +121,10 @@ class Registry:
             )
         for definition in program.members.values():
             self._check_code(definition)
-        self.programs[program.name] = program
+        if known is not None:
+            known.versions[program.version] = program
+            program.versions = known.versions
+        self.programs[program.name] = program.versions[max(program.versions)]
 
     def _check_code(self, definition: Definition) -> None:
         if inspect.isasyncgenfunction(definition.fn):
@@ -120,13 +151,16 @@ class Registry:
         tasks = type(service).tasks()
         if not tasks:
             raise RegistrationError(f"the service {type(service).__name__} has no @task", "Mark its tasks with @task.")
+        in_batches = batched(tasks.values())
         for attribute, task in tasks.items():
+            if task.batch is None and id(task.contract) in in_batches:
+                continue
             if not is_implemented(task):
                 raise RegistrationError(
                     f"{type(service).__name__} does not implement the task {task.contract.label}",
                     f"Define {attribute}() in it, or register another implementation.",
                 )
-            if task.contract is not task:
+            if task.contract is not task and task.batch is None:
                 _check_fit(type(service), task)
             self._add_handler(task, getattr(service, attribute))
 
@@ -140,15 +174,25 @@ class Registry:
             )
         if inspect.isasyncgenfunction(task.fn) or inspect.isgeneratorfunction(task.fn):
             raise RegistrationError(f"the task {contract.label} is a generator", "A task returns its answer.")
+        signature = self._codec.signature(task if task.batch is None else contract)
         self.handlers[key] = Handler(
             service=contract.owner,
             name=contract.name,
             fn=fn,
-            signature=self._codec.signature(task),
+            signature=signature,
             is_async=inspect.iscoroutinefunction(task.fn),
             retry=_first(self._retry, task.retry, contract.retry),
             timeout=_first(self._timeout, task.timeout, contract.timeout),
+            heartbeat=_first(task.heartbeat, contract.heartbeat),
+            interrupt=task.interrupt and contract.interrupt,
+            delegated=task.delegated or contract.delegated,
+            batching=None if task.batch is None else batching_of(task, task.batch, signature),
         )
+
+
+def batched(tasks: Iterable[Task[..., Any, Any]]) -> set[int]:
+    """Those tasks, by identity, of which some of *tasks* run the calls in batches: their own bodies are not run."""
+    return {id(one.contract) for one in tasks if one.batch is not None}
 
 
 def _first(*options: Any) -> Any:
@@ -246,21 +290,21 @@ def _check_fit(service: type, task: Task[..., Any, Any]) -> None:
             )
 
 
-def fingerprint(workflow: Any) -> str:
+def fingerprint(program: Program) -> str:
     """A SHA-256 over the workflow's name, version and the source of its module, as far as that can be read.
 
-    Over the format too: what came from a newer release is offered to that release, though the code is the same.
+    Over the format too: what came from a newer release is offered to that release, though the code is the same. And
+    over how it is compared: what one way of comparing could not go on with, another may.
     """
+    workflow = program.definition
     holder = workflow if isinstance(workflow, type) else workflow.fn
-    name = workflow.fn.__name__ if not isinstance(workflow, type) else workflow.__name__
-    name = getattr(workflow, "workflow_name", name)
     module = inspect.getmodule(holder)
     try:
         source = inspect.getsource(module) if module is not None else _compiled(holder)
     except (OSError, TypeError):
         source = _compiled(holder)
-    version = getattr(workflow, "version", 1)
-    return hashlib.sha256(f"{FORMAT}\n{name}\n{version}\n{source}".encode()).hexdigest()
+    about = f"{FORMAT}\n{program.name}\n{program.version}\n{program.check}\n{source}"
+    return hashlib.sha256(about.encode()).hexdigest()
 
 
 def _compiled(holder: Any) -> str:

@@ -1,4 +1,4 @@
-"""Routing: signals whose sender knows only an id go on to the workflow that the instance belongs to."""
+"""Routing: what was sent by an id alone goes on to the workflow that the instance belongs to; by a tag, to many."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from infinitic.serialization import error_value
 from infinitic.storages import Storage
 from infinitic.topics import dead_topic, workflow_topic
 from infinitic.transports import Consumer
+from infinitic.worker.broadcasting import served
 
 log = logging.getLogger("infinitic.worker")
 
@@ -24,29 +25,29 @@ PATIENCE = 60 * SECOND
 
 
 class Router:
-    """The signals that are to be sent on, in order, those whose instance nobody knows yet among them."""
+    """What is to be sent on, in order, signals whose instance nobody knows yet among them."""
 
     def __init__(self) -> None:
-        self._waiting: list[Delivery] = []
+        self.waiting: list[Delivery] = []
         self._look = False
 
     def add(self, delivery: Delivery) -> None:
         """Send this one on, the next time."""
-        self._waiting.append(delivery)
+        self.waiting.append(delivery)
         self._look = True
 
     def again(self) -> None:
         """Look once more, the next time, for the instances of signals that came too early."""
-        self._look = bool(self._waiting)
+        self._look = bool(self.waiting)
 
     def send(self, backend: Backend, consumer: Consumer | None, now: int) -> list[str]:
         """Send on what can be; the ids that are done with. Raises `StorageError` or `TransportError`."""
         if not self._look:
             return []
         early: list[Delivery] = []
-        backend.commit([*routed(self._waiting, backend.storage, consumer, now, early)])
-        done = [one.message.workflow_id for one in self._waiting if one not in early]
-        self._waiting, self._look = early, False
+        backend.commit([*routed(self.waiting, backend.storage, consumer, now, early)])
+        done = [one.message.workflow_id for one in self.waiting if one not in early]
+        self.waiting, self._look = early, False
         return done
 
 
@@ -59,12 +60,14 @@ def routed(
     deliveries: Sequence[Delivery], storage: Storage, consumer: Consumer | None, now: int, early: list[Delivery]
 ) -> Iterator[Step]:
     """What sends each of *deliveries* on; those that came too early are put into *early*. Raises `StorageError`."""
-    ids = list(dict.fromkeys(one.message.workflow_id for one in deliveries))
+    ids = list(dict.fromkeys(one.message.workflow_id for one in deliveries if one.message.kind != "broadcast"))
     names = {id: record.workflow for id, record in zip(ids, storage.records(ids), strict=True) if record is not None}
     for delivery in deliveries:
         message = delivery.message
         name = names.get(message.workflow_id)
-        if name is not None:
+        if message.kind == "broadcast":
+            yield served(delivery, storage, consumer)
+        elif name is not None:
             yield Step(outputs=(_to(name, delivery),), acks=(delivery,), consumer=consumer)
         elif too_early(delivery, now):
             early.append(delivery)

@@ -16,7 +16,7 @@ from dsl.inlines import Inline
 from dsl.policies import Retry
 from dsl.services import Service, Task
 from dsl.timers import Duration
-from dsl.workflows import Workflow, WorkflowFunction
+from dsl.workflows import Check, Workflow, WorkflowFunction
 from infinitic.backends import Backend
 from infinitic.backends.urls import open_backend
 from infinitic.clock import SECOND, Clock, steady, system_clock
@@ -26,6 +26,7 @@ from infinitic.errors import RegistrationError
 from infinitic.serialization import Codec, Serializer
 from infinitic.transports import Consumer
 from infinitic.worker.batches import Conductor
+from infinitic.worker.changes import TOMBSTONE
 from infinitic.worker.dropped import dropped_calls
 from infinitic.worker.executor import Executor
 from infinitic.worker.loops import Loops
@@ -34,13 +35,11 @@ from infinitic.worker.source import source_line
 from infinitic.worker.stopping import asked_to_stop
 from infinitic.worker.tasks import TaskStep
 from infinitic.worker.watching import MARK, Mode, checked_mode, watch_over
-from infinitic.worker.work import Finished, Runner
+from infinitic.worker.work import Runner
 
-TOMBSTONE = 3600
-"""How much longer than the retention an ended instance is kept, in seconds, so that a late repeat is recognised."""
-
-MakeRunner: TypeAlias = Callable[[TaskStep, int, Callable[[Finished], None]], Runner]
-"""From a step, a concurrency, and whom to tell of each attempt that is over."""
+MakeRunner: TypeAlias = Callable[[TaskStep, int, Callable[..., None]], Runner]
+"""From a step, a concurrency, and whom to tell of the attempts that are over or have something to say: a `Finished` or
+`Said` for each."""
 
 log = logging.getLogger("infinitic.worker")
 
@@ -51,10 +50,11 @@ class Worker:
     The URL, or the pair of *transport* and *storage*, is as for `Client`, and so is any other setting in *config*, as
     `namespace`, or `pulsar` for a table; what is not given the configuration decides.
     *concurrency* is how many tasks run at once (default 16). *retry* and *timeout* (of an attempt, in seconds or a
-    timedelta) go before what the tasks themselves declare. *retention* is how long ended instances are kept, in
+    timedelta) go before what the tasks themselves declare. *check* is for workflows that do not say themselves how
+    replays compare them with history: see `@workflow`. *retention* is how long ended instances are kept, in
     seconds (default 7 days). *codecs* are payload codecs such as `PickleCodec`. *watch* is for development and tests:
     "warn" logs with file and line what workflow code does that it must not do (I/O, clocks, chance), "error" suspends
-    the instance instead.
+    the instance instead. *cache_instances* are kept at hand (default 10,000); *name* is the worker's in histories.
 
     Tasks run in this process, and when one kills it, that is counted over SQLite alone: over a broker run
     `infinitic worker`, which has tasks and workflows run in processes of their own, and counts.
@@ -74,6 +74,7 @@ class Worker:
         concurrency: int | None = None,
         retry: Retry | None = None,
         timeout: Duration | None = None,
+        check: Check | None = None,
         retention: float | None = None,
         cache_instances: int | None = None,
         codecs: Sequence[Codec] = (),
@@ -100,7 +101,7 @@ class Worker:
         self.around: Callable[[Consumer], Consumer] | None = None
         self.name = name or own_name()
         limit = as_timeout(timeout, "Worker(timeout=)")
-        self.registry = Registry(workflows, services, codec=self._codec, retry=retry, timeout=limit)
+        self.registry = Registry(workflows, services, codec=self._codec, retry=retry, timeout=limit, check=check)
         self._look_at_code()
         self._loops: Loops | None = None
 
@@ -108,7 +109,7 @@ class Worker:
         """Warn of what can be seen to be wrong. Raises `RegistrationError` when there is nothing."""
         if not self.registry.programs and not self.registry.handlers:
             raise RegistrationError("this worker serves nothing", "Give it workflows=[…], services=[…], or both.")
-        for program in self.registry.programs.values():
+        for program in self.registry.every_program:
             for line in dropped_calls(program):
                 log.warning("%s", line)
             program.fingerprint += MARK if self._watch == "error" else ""

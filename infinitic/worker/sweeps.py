@@ -7,7 +7,7 @@ import logging
 from infinitic.backends import Step
 from infinitic.clock import SECOND
 from infinitic.ids import new_id
-from infinitic.messages import Message, Outgoing
+from infinitic.messages import Delivery, Message, Outgoing
 from infinitic.topics import workflow_topic
 from infinitic.worker.batches import Conductor
 
@@ -18,6 +18,10 @@ LONG = SECOND // 4
 """For how long one sweep claims overdue timers; the next, which follows at once, goes on."""
 PAGE = 200
 OFFER_AGAIN = 5 * SECOND
+UNHEARD = 1 * SECOND
+"""After which an offer came to nothing: whoever got it cannot go on with the instance, or is slow."""
+REMEMBERED = 60 * SECOND
+"""For how long it is known which instances waited on after they had been offered."""
 BEHIND = 5 * SECOND
 PURGE = 60 * SECOND
 QUIET = SECOND // 2
@@ -83,16 +87,30 @@ class Sweeper:
         return len(due.timers) == PAGE
 
     def _offer(self, now: int) -> None:
-        """Have instances looked at whose events wait for this code, or whose outputs may not have been sent."""
-        conductor = self._conductor
-        found = conductor.backend.storage.offers(conductor.registry.fingerprints, now - BEHIND, PAGE)
-        self._offered = {id: at for id, at in self._offered.items() if now - at < OFFER_AGAIN}
-        fresh = [(name, id) for name, id in found if id not in self._offered]
-        if not fresh:
+        """Have instances looked at whose events wait for this code, or whose outputs may not have been sent.
+
+        By a message, to whoever has their keys. But those may have other code, while a release is rolled out: what
+        waits on after that is taken here. Nothing but the compare-and-set is needed for that.
+        """
+        conductor, storage = self._conductor, self._conductor.backend.storage
+        unable, fingerprints = conductor.applier.unable, conductor.registry.fingerprints
+        # what was tried here, and other code could not go on with either, must hide no others
+        found = storage.offers(fingerprints, now - BEHIND, PAGE + len(unable))
+        if not found:
             return
-        self._offered.update((id, now) for _, id in fresh)
-        outputs = tuple(
-            Outgoing(workflow_topic(name), id, Message(kind="offer", id=new_id(), workflow=name, workflow_id=id))
-            for name, id in fresh
-        )
-        conductor.backend.commit([Step(outputs=outputs)])
+        self._offered = {id: at for id, at in self._offered.items() if now - at < REMEMBERED}
+        sent: list[Outgoing] = []
+        for (name, id), record in zip(found, storage.records([id for _, id in found]), strict=True):
+            waits = record is not None and record.fingerprint not in ("", fingerprints[name])
+            age = now - self._offered[id] if id in self._offered else REMEMBERED
+            if age < (UNHEARD if waits and id not in unable else OFFER_AGAIN):
+                continue
+            offer = Message(kind="offer", id=new_id(), workflow=name, workflow_id=id)
+            here = waits and (id in unable or age < REMEMBERED)
+            if here:
+                conductor.pending.append(Delivery(workflow_topic(name), offer))
+            else:
+                sent.append(Outgoing(workflow_topic(name), id, offer))
+            self._offered[id] = now - UNHEARD if here and id not in unable else now
+        if sent:
+            conductor.backend.commit([Step(outputs=tuple(sent))])

@@ -26,6 +26,13 @@ class Finished:
     result: Outgoing
 
 
+@frozen
+class Said:
+    """What an attempt that goes on has to say: that it began, or a heartbeat."""
+
+    message: Outgoing
+
+
 class Tasks(Protocol):
     """What runs tasks beside the conductor."""
 

@@ -19,9 +19,9 @@ TWICE = (
     "            self.points += extra\n",
     "            self.points += extra\n            yield from charge('x', 1)\n",
 )
-RENAMED = (
-    'Restore the old code; or give the new one another name, as in @workflow(name="Loyalty-2"), and serve both until '
-    "these instances have ended."
+GUARDED = (
+    'Guard the change with `if patched("…")`; or make the new code a version of its own, as in @workflow(version=2), '
+    "and serve both until these instances have ended; or restore the old code."
 )
 
 
@@ -86,8 +86,8 @@ def test_both_sides_are_shown_with_the_line_and_what_to_do(url, folder, opened):
         "  m0.0 receive bonus.receive() │ m0.0 receive bonus.receive()",
         '✗ m0.1 receive bonus.receive() │ m0.1 task    charge(card="x", cents=1)',
         "",
-        "  trips.py:127 in Loyalty.run: yield from charge('x', 1)",
-        f"  {RENAMED}",
+        "  trips.py:147 in Loyalty.run: yield from charge('x', 1)",
+        f"  {GUARDED}",
         "",
         "✗ 3 diverge",
     ]
@@ -169,7 +169,7 @@ def test_programs_get_it_as_json_whatever_the_code_prints(url, folder, opened):
         "examples": ["ada-1", "ada-0"],
         "what": "diverges",
         "summary": "history says bonus.receive() at m0.1, the code now asks for charge(card='x', cents=1)",
-        "advice": RENAMED,
+        "advice": GUARDED,
         "position": "m0.1",
         "turn": 1,
     }
@@ -190,7 +190,7 @@ def test_code_that_raises_is_shown_with_its_line(url, folder, opened):
         "✗ Loyalty: ada-0 fails · turn 1",
         "  The code raises LookupError: gone where it went on.",
     ]
-    assert "  trips.py:126 in Loyalty.run: raise LookupError('gone')" in lines
+    assert "  trips.py:146 in Loyalty.run: raise LookupError('gone')" in lines
 
 
 def test_a_module_that_cannot_be_imported_is_the_operators(url, folder):

@@ -1,9 +1,11 @@
 """Each command against a real worker in a process of its own, over one SQLite file."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
+from infinitic.cli import starting
 from tests.cli.given import tidy
 
 
@@ -35,6 +37,18 @@ def test_start_waits_when_it_is_told_to(infinitic, trips):
     assert infinitic("start", "payment", "--args", "-", "--wait", stdin=arguments).out == "receipt for 500\n"
 
 
+def test_start_runs_a_bare_task(infinitic, trips):
+    booked = infinitic("start", "--task", "Hotels.book", "city=Oslo", "nights=2", "--id", "h", "--wait")
+    charged = infinitic("start", "--task", "charge", "card=visa", "cents=500", "--wait")
+    failed = infinitic("start", "--task", "Hotels.book", "town=Oslo", "--wait")
+
+    assert (booked.code, booked.out) == (0, "200\n")
+    assert charged.out == "receipt for 500\n"
+    assert "Hotels.book" in infinitic("show", "h").out
+    assert infinitic("result", "h").out == "200\n"
+    assert (failed.code, "the required argument `city` is missing" in failed.err) == (1, True)
+
+
 def test_start_attaches_to_what_there_is_unless_told_otherwise(infinitic, trips):
     first = infinitic("start", "payment", "card=visa", "--id", "pay-1", "--wait")
     again = infinitic("start", "payment", "card=other", "--id", "pay-1", "--wait")
@@ -48,12 +62,42 @@ def test_start_attaches_to_what_there_is_unless_told_otherwise(infinitic, trips)
     )
 
 
+@pytest.mark.parametrize("if_exists", ["fail", "restart"])
+def test_a_start_that_must_be_answered_says_that_no_worker_has_taken_it_up(infinitic, monkeypatch, if_exists):
+    monkeypatch.setattr(starting, "PATIENCE", timedelta(seconds=0.2))
+    given = ["start", "payment", "card=visa", "--id", "pay-1", "--if-exists", if_exists]
+    late = infinitic(*given)
+    sooner = infinitic(*given, "--timeout", "0.1s")
+    waiting = infinitic(*given, "--timeout", "0.1s", "--wait")
+
+    served = "it stays sent; no worker serves payment just now"
+    assert (late.code, late.line) == (4, f"payment: 'pay-1' did not answer within 0.2 s; {served}")
+    assert sooner.line == waiting.line == f"payment: 'pay-1' did not answer within 0.1 s; {served}"
+
+
 def test_a_failed_workflow_ends_start_and_result_with_exit_code_1(infinitic, trips):
     failed = infinitic("start", "payment", "card=stolen", "--id", "pay-1", "--wait")
 
     assert failed.code == 1
-    assert failed.line == "payment 'pay-1' failed: charge failed: ConnectionError: no route to the bank"
+    why = "charge failed after 3 attempts: ConnectionError: no route to the bank"
+    assert failed.line == f"payment 'pay-1' failed: {why}"
     assert infinitic("result", "pay-1").code == 1
+
+
+def test_tag_gives_tags_and_takes_them(infinitic, trips):
+    infinitic("start", "Loyalty.run", "weeks=2", "--id", "ada", "--tag", "new")
+    infinitic("call", "ada", "balance", "--query")
+    tagged = infinitic("tag", "ada", "+vip", "-new", "-cheap", "--timeout", "60s")
+    shown = infinitic("show", "ada").out
+    none = infinitic("tag", "ada")
+    unknown = infinitic("tag", "adb", "+vip")
+
+    assert (tagged.code, tagged.out) == (0, "ada has the change of its tags\n")
+    assert [one["id"] for one in infinitic("list", "--tag", "vip", "--json").data] == ["ada"]
+    assert infinitic("list", "--tag", "new", "--json").data == []
+    assert "tags +vip, -cheap, -new · from outside" in shown
+    assert (none.code, none.line.partition(".")[0]) == (2, "Say which tags: +vip gives one, -new takes one")
+    assert (unknown.code, "Did you mean ada" in unknown.err) == (5, True)
 
 
 def test_methods_queries_and_signals_reach_the_instance(infinitic, trips):
@@ -79,9 +123,18 @@ def test_a_query_that_is_called_as_a_method_gets_a_hint(infinitic, trips):
 def test_arguments_that_do_not_fit_are_wrong_use(infinitic, trips):
     infinitic("start", "Loyalty.run", "weeks=2", "--id", "ada")
     refused = infinitic("call", "ada", "redeem", "points=many")
+    signal = infinitic("signal", "ada", "bonus", "many")
 
-    assert refused.code == 2
+    assert refused.code == signal.code == 2
     assert refused.line == "Loyalty.redeem(points: int): Expected `int`, got `str` - at `$.points`"
+    assert signal.line == "channel 'bonus': Expected `int`, got `str`"
+
+
+def test_a_call_that_is_refused_is_no_bug_of_ours(infinitic, trips):
+    infinitic("start", "Loyalty.run", "weeks=2", "--id", "ada")
+    refused = infinitic("call", "ada", "redeem", "points=2000")
+
+    assert (refused.code, refused.line) == (1, "ValueError: 2000 are too many")
 
 
 def test_a_cancelled_instance_is_cancelled(infinitic, trips):

@@ -85,7 +85,7 @@ def change(folder: Path, old: str, new: str) -> int:
 
 def test_a_folder_is_served_and_what_is_open_goes_on_with_changed_code(infinitic, folder, dev):
     one = dev(".")
-    assert one.until(READY)[1].startswith("  workflows Loyalty (redeem, run), branches")
+    assert one.until(READY)[1].startswith("  workflows Loyalty (redeem, run), backup, branches")
     infinitic("start", "Loyalty.run", "weeks=2", "--id", "ada")
     infinitic("signal", "ada", "bonus", "5")
     change(folder, "self.points -= points", "self.points -= 2 * points")

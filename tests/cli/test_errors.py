@@ -33,13 +33,17 @@ WRONG = [
         ["start", "trip", "--args", "@nowhere.json"],
         "Invalid value for --args: nowhere.json cannot be read: [Errno 2] No such file or directory: 'nowhere.json'.",
     ),
+    (["start", "trip", "--meta", "Ada"], "Invalid value for --meta: 'Ada' is no KEY=VALUE, as in city=Oslo."),
     (["start", "trip", "Oslo"], "Invalid value for arguments: 'Oslo' is no KEY=VALUE, as in city=Oslo."),
     (["start", "trip", "city=Oslo", "city=Rome"], "Invalid value for arguments: city is given twice."),
     (
         ["start", "my trip"],
         f"Invalid value for WORKFLOW: 'my trip' cannot name a workflow: expected {NAMES}.",
     ),
-    (["start", "trip", "--timeout", "5"], "--timeout says how long to --wait; it is of no use alone."),
+    (
+        ["start", "trip", "--timeout", "5"],
+        "--timeout says how long to --wait, or for --if-exists; it is of no use alone.",
+    ),
     (["show"], "Missing argument 'ID'."),
 ]
 
@@ -63,6 +67,19 @@ def test_an_id_that_cannot_be_one_says_what_can(infinitic):
 
     assert told.code == 2
     assert told.line.startswith("' ' cannot be id=: expected ")
+
+
+def test_an_argument_that_nobody_knows_is_refused_with_what_is_known(infinitic, worker):
+    worker("trips")
+    started = infinitic("start", "trip", "city=Oslo", "crd=visa", "--id", "t", "--wait")
+    infinitic("start", "Loyalty.run", "weeks=1", "--id", "ada")
+    called = infinitic("call", "ada", "redeem", "points=0", "more=2")
+
+    trip, redeem = "trip(city: str, card: str = 'visa')", "Loyalty.redeem(points: int)"
+    assert (started.code, called.code) == (2, 2)
+    assert started.err.splitlines()[-1] == f"error: {trip}: it takes no argument `crd`"
+    assert called.line == f"{redeem}: it takes no argument `more`"
+    assert [one["id"] for one in infinitic("list", "--json").data] == ["ada"]
 
 
 def test_an_unknown_id_suggests_those_that_look_like_it(infinitic, worker):
@@ -154,7 +171,7 @@ def test_a_module_that_looks_like_none_lists_what_there_is(infinitic, folder):
 
     assert told.code == 3
     assert told.line == (
-        f"There is no module nowhere. Modules are looked for in the working directory {folder}. There are trips."
+        f"There is no module nowhere. Modules are looked for in the working directory {folder}. There is trips."
     )
 
 
@@ -184,6 +201,10 @@ def test_a_module_with_contracts_only_asks_for_an_implementation(infinitic, fold
         ),
         ("\n1 / 0\n", "broken.py:2: ZeroDivisionError: division by zero."),
         ("def (\n", "broken.py:1: SyntaxError: "),
+        (
+            "from infinitic import Retry\nRetry(\n    max_attempts=0)\n",
+            "broken.py:2: ValueError: Retry(max_attempts=0): ",
+        ),
     ],
 )
 def test_a_module_that_cannot_be_imported_says_where(infinitic, folder, source, problem):
@@ -201,6 +222,14 @@ def test_the_traceback_is_there_when_it_is_asked_for(infinitic, folder):
     for told in (infinitic("--debug", "worker", "broken"), infinitic("worker", "broken", "--debug")):
         assert "Traceback (most recent call last)" in told.err
         assert "ZeroDivisionError" in told.err
+
+
+@pytest.mark.parametrize("command", ["show", "why", "result", "export", "delete", "cancel", "suspend", "terminate"])
+@pytest.mark.parametrize("workflow_id", ["", "  ", "a" * 256])
+def test_an_id_that_cannot_be_one_is_refused_everywhere(infinitic, command, workflow_id):
+    refused = infinitic(command, workflow_id)
+
+    assert (refused.code, "cannot be a workflow id: expected" in refused.line) == (2, True)
 
 
 def test_a_bug_says_that_it_is_one(infinitic, monkeypatch):

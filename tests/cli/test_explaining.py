@@ -9,19 +9,30 @@ from msgspec.structs import replace
 from infinitic import Flow, gather, sleep, spawn, workflow
 from infinitic.cli import reasons
 from infinitic.cli.data import reasons_data
-from infinitic.events import Retried, SignalReceived, Started, TaskCompleted
+from infinitic.engine.alone import ALONE
+from infinitic.events import (
+    AttemptFailed,
+    Retried,
+    SignalReceived,
+    Started,
+    TaskCompleted,
+    TaskStarted,
+    TerminateRequested,
+)
 from infinitic.history import encode_turn
 from infinitic.messages import Message, encode_message, event_message
 from infinitic.records import InboxItem, Mark, StateRecord, Stored, TurnRow, Version, Wait
+from infinitic.serialization import error_value
 from infinitic.story import NotTakenUp, explain
 from infinitic.story.reasons import link, start_of
 from infinitic.transports import OnTheWay, Traffic
-from tests.cli.given import NINE, RUN, SECOND, Told, tidy
-from tests.cli.trips import Loyalty, branches, careless, many, parent, payment, trip
+from tests.cli.desks import Desk
+from tests.cli.given import NINE, RUN, SECOND, WORKER, Told, tidy
+from tests.cli.trips import Loyalty, backup, branches, careless, many, parent, payment, trip
 
-WORKFLOWS = ("Loyalty", "branches", "careless", "many", "parent", "payment", "trip")
+WORKFLOWS = ("Desk", "Loyalty", "backup", "branches", "careless", "many", "parent", "payment", "trip")
 SERVED = {f"workflow:{name}": Traffic(1) for name in WORKFLOWS}
-SERVED |= {"service:Hotels": Traffic(1), "service:charge": Traffic(1)}
+SERVED |= {"service:Hotels": Traffic(1), "service:charge": Traffic(1), "service:copy": Traffic(1)}
 
 
 def stored(told, reason="", inbox=(), unsent=0):
@@ -73,6 +84,14 @@ def retried():
 
 
 @workflow
+def undone() -> Flow[None]:
+    try:
+        yield from sleep(hours=1)
+    finally:
+        yield from sleep(hours=1)
+
+
+@workflow
 def failing() -> Flow[None]:
     yield from gather()
     try:
@@ -119,6 +138,14 @@ Loyalty wf-1 has waited for a signal in the channel bonus for 2 min (since 2026-
 at trips.py:N in Loyalty.run: `extra = yield from self.bonus.receive()`.
   infinitic signal wf-1 bonus VALUE  # gives it the signal, of type int
   infinitic show wf-1  # shows all its steps"""
+    )
+
+
+def test_a_signal_of_a_certain_kind_is_waited_for():
+    told = Told(Desk.run())
+
+    assert said(explained(told), later(told, 120)).startswith(
+        "Desk wf-1 has waited for a signal in the channel papers (int, where=Desk.large) for 2 min"
     )
 
 
@@ -384,6 +411,12 @@ start waits in the queue. No worker serves the workflow trip just now; 3 message
     )
 
 
+def test_a_task_alone_that_nobody_took_up_needs_any_worker_of_workflows():
+    assert reasons.advice(NotTakenUp(ALONE, "task-1", NINE, "", Traffic(0, 3))) == [
+        ("worker MODULE", "a module that holds any workflow")
+    ]
+
+
 def test_a_start_that_waits_for_a_busy_worker_says_so():
     assert (
         said(NotTakenUp("trip", "trip-1", NINE, "", Traffic(2, 3)), NINE + 60 * SECOND)
@@ -532,6 +565,36 @@ payment wf-1 was cancelled 3 min ago (2026-11-22 09:00:01 UTC), after 1 s.
     )
 
 
+def test_a_cancelled_instance_that_cleans_up_says_so():
+    told = Told(undone())
+    told.cancel()
+
+    assert "Its cancellation was asked for 3 min ago (2026-11-22 09:00:01 UTC)." in said(
+        explained(told), later(told, 200)
+    ).replace("\n", " ")
+
+
+def test_a_terminated_instance_tells_the_reason():
+    told = Told(payment("visa"))
+    told.apply(TerminateRequested("t", "sent by mistake"))
+
+    assert (
+        said(explained(told), later(told, 200))
+        == """\
+payment wf-1 was terminated 3 min ago (2026-11-22 09:00:01 UTC), after 1 s: sent by mistake.
+  infinitic show wf-1  # shows all its steps"""
+    )
+
+
+def test_a_failure_by_hand_names_no_worker():
+    told = Told(payment("visa"))
+    told.apply(AttemptFailed("by-hand", "m0.0", error_value(ValueError("no")), 0, worker="client-1"))
+
+    assert 'It comes from charge(card="visa", cents=500), by hand.' in said(explained(told), later(told, 200)).replace(
+        "\n", " "
+    )
+
+
 def test_what_is_still_under_way_after_the_end_is_told():
     told = Told(careless())
 
@@ -575,3 +638,17 @@ def test_ids_are_quoted_for_the_shell(workflow_id):
     [(command, _)] = reasons.advice(NotTakenUp("trip", workflow_id, NINE, "process 7"))
 
     assert shlex.split(command) == ["why", workflow_id]
+
+
+def test_a_task_that_is_limited_says_when_it_was_heard_of_and_what_is_due():
+    told = Told(backup())
+    told.apply(TaskStarted("", "m0.0", 1, WORKER, told.at, 30 * SECOND))
+
+    assert said(explained(told), later(told, 5)) == BACKING_UP
+
+
+BACKING_UP = """\
+backup wf-1 has waited for copy(files=3) for 6 s (since 2026-11-22 09:00:00 UTC), at trips.py:N in
+backup: `return (yield from copy(3))`. Its attempt was last heard of 5 s ago. Its total_timeout is
+due in 9 min 54 s (2026-11-22 09:10:00 UTC). Its heartbeat is due in 35 s (2026-11-22 09:00:41 UTC).
+  infinitic show wf-1  # shows all its steps"""

@@ -52,6 +52,14 @@ def test_list_shows_the_newest_first_and_what_they_wait_for(infinitic):
         (["--limit", "1"], ["ada"]),
         (["--since", "1h"], ["ada", "pay-2", "pay-1"]),
         (["--since", "2999-01-01"], []),
+        (["--until", "2999-01-01", "--since", "1h"], ["ada", "pay-2", "pay-1"]),
+        (["--until", "1h"], []),
+        (["--ended-since", "1h"], ["pay-2", "pay-1"]),
+        (["--ended-until", "2999-01-01", "--status", "failed"], ["pay-2"]),
+        (["--waiting-for", "bonus"], ["ada"]),
+        (["--waiting-for", "receive", "--workflow", "payment"], []),
+        (["--parent", "ada"], []),
+        (["--id-prefix", "pay-2"], ["pay-2"]),
     ],
 )
 def test_list_finds_what_is_asked_for(infinitic, given, found):

@@ -19,6 +19,7 @@ def test_the_commands_make_all_that_a_module_needs(bare):
     )
     assert "pulsar-admin topics create-partitioned-topic -p 1 persistent://shop/prod/service:Hotels:dead" in lines
     assert any(line.endswith("workflow:infinitic.router") for line in lines)
+    assert any(line.endswith("workflow:infinitic.task") for line in lines)
     assert len(lines) == len({*lines})
 
 
@@ -45,9 +46,9 @@ def test_a_storage_is_made_once_and_says_how_it_stands(bare, storage):
     upgraded = bare("storage", "upgrade", "--storage", storage)
 
     assert [one.code for one in (before, made, again, upgraded)] == [0, 0, 0, 0]
-    assert before.out == f"{storage}: no schema yet; `infinitic storage init` makes 1\n"
-    assert made.out == f"{storage}: made schema 1\n"
-    assert again.out == upgraded.out == f"{storage}: schema 1, which is what this release needs\n"
+    assert before.out == f"{storage}: no schema yet; `infinitic storage init` makes 2\n"
+    assert made.out == f"{storage}: made schema 2\n"
+    assert again.out == upgraded.out == f"{storage}: schema 2, which is what this release needs\n"
 
 
 def test_without_a_storage_that_is_said(bare, monkeypatch):

@@ -166,3 +166,25 @@ def test_a_database_that_is_not_there_is_not_made(infinitic, folder):
     told = infinitic("purge", "--url", "sqlite:///nope.db")
 
     assert (told.code, (folder / "nope.db").exists()) == (3, False)
+
+
+# --- one by one ---
+
+
+def test_an_ended_instance_is_deleted_by_its_id_whatever_its_retention(infinitic, storage):
+    told = infinitic("delete", "young-1", "young-3")
+
+    assert (told.code, told.out, told.err) == (0, "2 instances gone\n", "")
+    assert there(storage) == ["held", "old-1", "old-2", "runs", "young-2"]
+
+
+def test_what_cannot_be_deleted_stays_and_is_told_at_the_end(infinitic, storage):
+    told = infinitic("delete", "runs", "young-1", "younger")
+
+    assert (told.code, told.out) == (5, "1 instance gone\n")
+    assert told.err.splitlines() == [
+        "runs: trips 'runs' is running and cannot be deleted."
+        " Cancel or terminate it first, and wait until it has ended.",
+        "younger: there is no workflow instance with the id 'younger'. Did you mean young-3 or young-2?",
+    ]
+    assert there(storage) == ["held", "old-1", "old-2", "runs", "young-2", "young-3"]

@@ -71,13 +71,13 @@ def test_what_an_instance_waits_for_is_one_line():
     error = ErrorValue("builtins:ConnectionError", "no route")
     waits = (
         Wait("m0.0", "task", "charge", attempt=2, next_at=NINE + 12 * SECOND, error=error),
-        Wait("m0.1", "receive", "confirmed"),
+        Wait("m0.1", "receive", "confirmed", which="where=is_yes"),
         Wait("m0.2", "timer", "timer", next_at=NINE),
     )
     record = StateRecord("trip", "trip-1", "run", waits=waits, waiting=3)
 
     assert words.waits(record, NINE) == (
-        "charge, attempt 3 due in 12 s: ConnectionError: no route; confirmed.receive(); and 1 more"
+        "charge, attempt 3 due in 12 s: ConnectionError: no route; confirmed.receive(where=is_yes); and 1 more"
     )
 
 

@@ -35,8 +35,9 @@ def test_a_worker_says_what_it_serves_and_what_it_skips(url, worker):
 
     assert lines[0].startswith("infinitic 0.1.0 on sqlite:////")
     assert lines[1:] == [
-        "  workflows Loyalty (redeem, run), branches, careless, hasty, many, monthly, parent, payment, trip",
-        "  services  Hotels (book), charge",
+        "  workflows Loyalty (redeem, run), backup, branches, careless, hasty, many, monthly, parent, patient_backup, "
+        "payment, trip",
+        "  services  Hotels (book), charge, copy",
         "  skipped   Cars: a contract that nothing here implements",
         "worker anna is at work; Ctrl-C lets running tasks finish, and stops it",
     ]
@@ -274,7 +275,7 @@ def test_the_sample_module_holds_what_the_help_says():
     found = definitions(vars(module).values())
 
     assert found.contracts == ("Cars",)
-    assert [one.__name__ for one in found.services] == ["AcmeHotels", "charge"]
+    assert [one.__name__ for one in found.services] == ["AcmeHotels", "charge", "copy"]
     assert command.name == "worker"
 
 

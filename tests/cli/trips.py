@@ -5,6 +5,7 @@ from infinitic import (
     Flow,
     Retry,
     Service,
+    TaskTimedOut,
     Workflow,
     continue_as_new,
     current_task,
@@ -54,6 +55,25 @@ def trip(city: str, card: str = "visa") -> Flow[str]:
     if answer is None:
         return "nobody confirmed"
     return (yield from charge(card, price))
+
+
+@task(total_timeout=600, queue_timeout=60, heartbeat=30)
+def copy(files: int) -> int:
+    return files
+
+
+@workflow
+def backup() -> Flow[int]:
+    return (yield from copy(3))
+
+
+@workflow
+def patient_backup() -> Flow[str]:
+    try:
+        yield from copy(3)
+    except TaskTimedOut:
+        yield from sleep(hours=1)
+    return "later"
 
 
 @workflow
@@ -130,6 +150,11 @@ class Loyalty(Workflow):
     def redeem(self, points: int) -> bool:
         self.points -= points
         return True
+
+    @redeem.validator
+    def check_redeem(self, points: int) -> None:
+        if points > 1_000:
+            raise ValueError(f"{points} are too many")
 
     @query
     def balance(self) -> int:

@@ -164,7 +164,7 @@ def only(kind, answer: Callable[[Heard], Reply | list[Reply] | None]) -> Script:
     return lambda heard: answer(heard) if isinstance(heard.payload, kind) else None
 
 
-def store(storage, record: StateRecord, turns: tuple[bytes, ...] = ()):
+def store(storage, record: StateRecord, turns: tuple[bytes, ...] = (), expires: int | None = None):
     """Write the record as the worker would; over the one that there is."""
     stored = storage.load(record.workflow_id)
     version = Version(record.run, len(turns), 0 if stored is None else stored.version.inbox + 1)
@@ -177,5 +177,6 @@ def store(storage, record: StateRecord, turns: tuple[bytes, ...] = ()):
         mark=Mark(record.run, len(turns)),
         record=record,
         turns=tuple(TurnRow(record.run, number, body) for number, body in enumerate(turns)),
+        expires=expires,
     )
     assert storage.append([append]) == [True]

@@ -13,7 +13,7 @@ from dsl import (
 )
 from infinitic.client.answers import (
     call_status,
-    check_cancelled,
+    check_done,
     error_of,
     of_run,
     outcome,
@@ -22,7 +22,7 @@ from infinitic.client.answers import (
 )
 from infinitic.client.awaited import Awaited
 from infinitic.client.calls import repeat_of
-from infinitic.events import ErrorValue
+from infinitic.events import CancelRequested, ErrorValue, TerminateRequested
 from infinitic.messages import Message, Outgoing, Reply
 from infinitic.records import CallRecord, StateRecord, Wait
 from infinitic.serialization import error_value
@@ -91,11 +91,16 @@ def test_what_was_received_answers_none():
     assert value_of(reply("received"), "trip", "trip", None) is None
 
 
-def test_to_cancel_what_was_cancelled_is_no_error():
-    check_cancelled(reply("finished", error_value(WorkflowFinished("trip", "trip-42", "cancelled"))), "trip")
+@pytest.mark.parametrize(
+    ("event", "status"), [(CancelRequested("c"), "cancelled"), (TerminateRequested("t"), "terminated")]
+)
+def test_what_was_done_before_is_no_error(event, status):
+    def ended(how):
+        return reply("finished", error_value(WorkflowFinished("trip", "trip-42", how)))
 
+    check_done(event, ended(status), "trip", "trip")
     with pytest.raises(WorkflowFinished):
-        check_cancelled(reply("finished", error_value(WorkflowFinished("trip", "trip-42", "completed"))), "trip")
+        check_done(event, ended("completed"), "trip", "trip")
 
 
 # --- records ---
@@ -111,7 +116,7 @@ def test_to_cancel_what_was_cancelled_is_no_error():
         (record("failed", error=BROKE), Reply("trip-42", "failed", "", "r1", error=BROKE)),
         (record("failed", error=BROKE, timed_out=True), Reply("trip-42", "timed_out", "", "r1", error=BROKE)),
         (record("cancelled"), Reply("trip-42", "cancelled", "", "r1")),
-        (record("terminated"), Reply("trip-42", "cancelled", "", "r1")),
+        (record("terminated"), Reply("trip-42", "terminated", "", "r1")),
         (
             record(calls=(CallRecord("", "run", "completed", raw(5)),)),  # other methods run on
             Reply("trip-42", "completed", "", "r1", raw(5)),

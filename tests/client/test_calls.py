@@ -6,9 +6,10 @@ import msgspec
 import pytest
 from attrs import frozen
 
-from dsl import InvalidId, gather, sleep
+from dsl import InvalidId, Retry, gather, sleep
 from infinitic import messages
 from infinitic.client.calls import Given, Writer, check_call, name_of, repeat_of
+from infinitic.engine.outputs import ROUTER
 from infinitic.errors import DecodeError, EncodeError, UntrustedPayload
 from infinitic.events import CancelRequested, MethodCalled, Retried, SignalReceived, Started
 from infinitic.messages import Delivery, event_of
@@ -89,10 +90,20 @@ def test_a_signal_asks_for_an_answer_only_when_somebody_waits(writer, answered, 
     assert envelope(request) == ("workflow:Loyalty", "ada", "event", "Loyalty", "ada", reply_to)
 
 
+def test_a_signal_may_be_given_an_id_by_its_options_or_when_it_is_sent(writer):
+    send = Loyalty.by_id("ada").bonus.send(5)
+
+    by_option = writer.signal(send.options(id="once"), "Loyalty", answered=True)
+    assert event(by_option) == SignalReceived("once", "bonus", raw(5), "me")
+    assert event(writer.signal(send, "Loyalty", Given("once"), answered=True)) == event(by_option)
+    with pytest.raises(ValueError, match="give one"):
+        writer.signal(send.options(id="once"), "Loyalty", Given("twice"), answered=True)
+
+
 def test_a_signal_to_an_instance_of_an_unknown_workflow_goes_to_the_router(writer):
     request = writer.signal(confirmed.by_id("trip-42").send("yes"), "", answered=True)
 
-    assert envelope(request) == ("workflow:infinitic.router", "trip-42", "event", "", "trip-42", "me")
+    assert envelope(request) == ("workflow:infinitic.router", "trip-42", "event", ROUTER, "trip-42", "me")
 
 
 def test_a_query_goes_to_its_instance(writer):
@@ -104,8 +115,8 @@ def test_a_query_goes_to_its_instance(writer):
 
 
 def test_a_cancellation_and_a_retry_name_whom_to_answer(writer):
-    cancelled = writer.cancel("Loyalty", "ada", "once", "Loyalty.redeem")
-    retried = writer.retry("trip", "trip-42", "trip")
+    cancelled = writer.operation(CancelRequested("c-1", "once"), "Loyalty", "ada", "Loyalty.redeem")
+    retried = writer.operation(Retried("r-1"), "trip", "trip-42", "trip")
 
     assert event(cancelled) == CancelRequested(cancelled.answer_id, "once", reply_to="me")
     assert event(retried) == Retried(retried.answer_id, reply_to="me")
@@ -191,17 +202,31 @@ def test_an_id_that_cannot_be_one_is_refused():
         Given.checked("", (), None, "attach")
 
 
-def test_a_task_is_refused_with_the_workflow_to_write():
-    with pytest.raises(TypeError) as refused:
-        check_call(Hotels.book("Oslo", nights=2), "run")
-
-    assert str(refused.value) == (
-        "Hotels.book(city='Oslo', nights=2) is a task: tasks run inside a workflow. Write\n\n"
-        "    @workflow\n"
-        "    def book_alone(city: str, *, nights: int = 1) -> Flow[Receipt]:\n"
-        "        return (yield from Hotels.book(city, nights=nights))\n\n"
-        "and start that."
+def test_a_task_is_sent_as_the_start_of_the_workflow_that_runs_it_alone(writer):
+    call = Hotels.book("Oslo", nights=2).options(
+        tags=["vip"], meta={"who": "ada"}, timeout=5, retry=Retry(max_attempts=2)
     )
+    request = writer.task(call, Given.checked("b-1", ["more"], None, "attach"))
+    sent = msgspec.json.decode(event(request).arguments)
+
+    assert request.label == "Hotels.book"
+    assert event(request) == Started(
+        id=request.answer_id,
+        workflow="infinitic.task",
+        run=request.run,
+        arguments=event(request).arguments,
+        tags=("more", "vip"),
+        meta={"who": "ada"},
+        reply_to="me",
+        sent=AT,
+    )
+    assert sent["options"].pop("retry")["max_attempts"] == 2
+    assert sent == {
+        "service": "Hotels",
+        "name": "book",
+        "arguments": {"city": "Oslo", "nights": 2},
+        "options": {"timeout": 5_000_000},
+    }
 
 
 @pytest.mark.parametrize(
@@ -216,7 +241,8 @@ def test_a_task_is_refused_with_the_workflow_to_write():
         (trip, "trip is a definition: call it, as in client.start(trip(…))"),
         (Loyalty, "Loyalty.run is a definition: call it, as in client.start(Loyalty.run(…))"),
         (Loyalty.run, "Loyalty.run is a definition: call it"),
-        (5, "takes the call of a workflow, a method or a send, not 5"),
+        (Hotels.book, "Hotels.book is a definition: call it, as in client.start(Hotels.book(…))"),
+        (5, "takes the call of a workflow, a task, a method or a send, not 5"),
     ],
 )
 def test_what_no_client_can_carry_is_refused_with_advice(call, says):
@@ -227,15 +253,16 @@ def test_what_no_client_can_carry_is_refused_with_advice(call, says):
 
 
 def test_a_workflow_is_named_by_its_function_class_method_or_name():
-    assert [name_of(one) for one in (trip, Loyalty, Loyalty.run, "trip")] == [
+    assert [name_of(one) for one in (trip, Loyalty, Loyalty.run, "trip", Hotels.book)] == [
         "trip",
         "Loyalty",
         "Loyalty",
         "trip",
+        "infinitic.task",
     ]
 
 
-@pytest.mark.parametrize("thing", [5, Hotels.book, Loyalty.balance, Loyalty.by_id("ada")])
+@pytest.mark.parametrize("thing", [5, Loyalty.balance, Loyalty.by_id("ada")])
 def test_what_names_no_workflow_is_refused(thing):
     with pytest.raises(TypeError, match="a workflow is named by its function, class, method or name"):
         name_of(thing)

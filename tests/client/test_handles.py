@@ -275,7 +275,7 @@ def test_a_run_that_did_not_fail_says_why_it_cannot_be_retried(worker, client):
 
 
 def test_a_call_is_not_retried(client):
-    with pytest.raises(TypeError, match="a run is retried, and not one call"):
+    with pytest.raises(TypeError, match="the retry of one call means nothing: it is for a run"):
         client().start(Loyalty.by_id("ada").redeem(3)).retry()
 
 

@@ -2,14 +2,28 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from dsl import InvalidId, UnknownWorkflow, WorkflowExists, sleep
+from infinitic.backends.distributed import DistributedBackend
 from infinitic.client import Client
-from infinitic.errors import ConfigurationError, DecodeError, NoStorage
-from infinitic.events import SignalReceived, Started, to_datetime
-from infinitic.messages import Query, Reply
-from infinitic.records import StateRecord
+from infinitic.engine.outputs import ROUTER
+from infinitic.errors import ConfigurationError, DecodeError, NoStorage, WorkflowInUse
+from infinitic.events import (
+    Caller,
+    CancelRequested,
+    MethodCalled,
+    Retried,
+    SignalReceived,
+    Started,
+    TimersCompleted,
+    to_datetime,
+)
+from infinitic.messages import Broadcast, Query, Reply
+from infinitic.records import StateRecord, Wait
+from infinitic.topics import workflow_topic
+from infinitic.transports.memory import MemoryTransport
 from tests.client.given import PATIENCE, Hotels, Loyalty, Receipt, confirmed, only, raw, store, trip
 
 OSLO = Receipt("oslo", 5)
@@ -50,12 +64,15 @@ def test_nothing_is_sent_of_what_does_not_fit(worker, client):
         mine.start(trip(5))  # type: ignore[arg-type]  # that is the test
     with pytest.raises(InvalidId):
         mine.start(trip("Oslo"), id="")
+    for wrong in ("", " ", "é" * 128, 5):
+        with pytest.raises(InvalidId):
+            mine.get(wrong, trip)  # type: ignore[arg-type]  # that is the test, at last
     mine.start(trip("Oslo"), id="first")
 
     assert stand_in.next().message.workflow_id == "first"
 
 
-@pytest.mark.parametrize("call", [sleep(5), Hotels.book("Oslo"), trip])
+@pytest.mark.parametrize("call", [sleep(5), Hotels.book, trip])
 def test_what_is_no_call_of_a_workflow_is_refused(client, call):
     with pytest.raises(TypeError):
         client().run(call)
@@ -66,6 +83,12 @@ def test_a_start_that_must_be_new_waits_until_the_instance_has_it(worker, client
     worker(only(Started, lambda heard: [heard.answered("received"), heard.completed(OSLO)]))
 
     assert client().start(trip("Oslo"), if_exists=if_exists).result(PATIENCE) == OSLO
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "restart"])
+def test_a_start_that_must_be_new_waits_no_longer_than_it_is_told_to(client, if_exists):
+    with pytest.raises(TimeoutError, match=r"trip: 'a' did not answer within 0.01 s; it stays sent"):
+        client().start(trip("Oslo"), id="a", if_exists=if_exists, timeout=0.01)
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "restart"])
@@ -155,7 +178,39 @@ def test_a_signal_goes_to_the_router_when_nobody_knows_the_workflow(worker, clie
 
     with pytest.raises(UnknownWorkflow, match="there is no workflow instance with the id 'a'"):
         client().run(confirmed.by_id("a").send("yes"), timeout=PATIENCE)
-    assert topic_of(stand_in) == ""
+    assert topic_of(stand_in) == ROUTER
+
+
+# --- by tag ---
+
+
+def test_what_is_for_all_that_have_a_tag_goes_to_the_router_and_nobody_answers():
+    transport = MemoryTransport()
+    with Client.over(DistributedBackend(transport.another())) as mine:
+        mine.start(Loyalty.by_tag("vip").redeem(3), id="once")
+        mine.start(confirmed.by_tag("vip").send("yes"))
+        mine.cancel(Loyalty.by_tag("vip"))
+        mine.retry(trip.by_tag("vip"))
+        mine.complete_timers(trip.by_tag("vip"), "run")
+    messages = transport.unacknowledged(workflow_topic(ROUTER))
+    told = [msgspec.json.decode(one.payload, type=Broadcast) for one in messages]
+    ids = [one.event.id for one in told]
+
+    assert {(one.kind, one.workflow, one.workflow_id) for one in messages} == {("broadcast", ROUTER, "tag vip")}
+    assert told == [
+        Broadcast("vip", MethodCalled("once", "redeem", raw({"points": 3})), "Loyalty"),
+        Broadcast("vip", SignalReceived(ids[1], "confirmed", raw("yes"))),
+        Broadcast("vip", CancelRequested(ids[2]), "Loyalty"),
+        Broadcast("vip", Retried(ids[3]), "trip"),
+        Broadcast("vip", TimersCompleted(ids[4], "run"), "trip"),
+    ]
+
+
+def test_a_tag_is_named_once(client):
+    with pytest.raises(
+        ValueError, match=r"^tag='new' was given beside by_tag\('vip'\): instances are found by one tag$"
+    ):
+        client().find(Loyalty.by_tag("vip"), tag="new")
 
 
 # --- getting ---
@@ -208,7 +263,10 @@ def kept(storage):
         status = "failed" if number % 10 == 0 else "running"
         tags = ("vip",) if number % 2 else ()
         workflow = "trip" if number % 5 else "Loyalty"
-        store(storage, StateRecord(workflow, f"i{number}", "r1", status, tags=tags, started=number * HOUR))
+        its = StateRecord(workflow, f"i{number}", "r1", status, tags=tags, started=number * HOUR)
+        fields = {"ended": number * HOUR + 5} if status == "failed" else {"waits": (Wait("m0.1", "task", "charge"),)}
+        caller = Caller("trip", "i0", "r1", "m0.1") if number in (1, 2, 200) else None
+        store(storage, msgspec.structs.replace(its, caller=caller, **fields))
 
 
 @pytest.mark.usefixtures("kept")
@@ -230,6 +288,15 @@ def test_all_are_found_newest_first(client):
         ({"tag": "vip"}, 125),
         ({"since": to_datetime(240 * HOUR)}, 10),
         ({"workflow": trip, "tag": "vip"}, 100),
+        ({"until": to_datetime(10 * HOUR)}, 10),
+        ({"since": to_datetime(10 * HOUR), "until": to_datetime(11 * HOUR)}, 1),
+        ({"ended_since": to_datetime(200 * HOUR + 5)}, 5),
+        ({"ended_until": to_datetime(200 * HOUR + 5)}, 20),
+        ({"ended_since": None, "status": None}, 250),
+        ({"parent": "i0"}, 3),
+        ({"waiting_for": "charge"}, 225),
+        ({"waiting_for": "task", "tag": "vip", "status": "running"}, 125),
+        ({"id_prefix": "i24"}, 11),
     ],
 )
 def test_what_is_found_is_what_was_asked_for(client, where, count):
@@ -254,7 +321,19 @@ def test_no_more_is_found_than_was_asked_for(client, limit):
         ),
         ({"since": datetime(2027, 1, 1)}, "is naive: say which time zone is meant"),  # noqa: DTZ001  # that is the test
         ({"since": 5}, "since= takes a datetime, not 5"),
+        ({"ended_until": datetime(2027, 1, 1)}, "is naive"),  # noqa: DTZ001  # that is the test
+        (
+            {"since": datetime(2027, 1, 2, tzinfo=UTC), "until": datetime(2027, 1, 1, tzinfo=UTC)},
+            "since= is not before until=, and there can be none: is one the other?",
+        ),
+        ({"tag": 5}, "tag= takes a text, not 5"),
+        ({"parent": ""}, "parent= takes a text that is not empty: leave it out where all are meant"),
+        ({"waiting": "charge"}, "instances are not found by waiting=: did you mean waiting_for=?"),
+        ({"x": "charge"}, "instances are not found by x=: there are status, tag, parent,"),
         ({"limit": -1}, "limit= takes a number, zero or more, not -1"),
+        ({"workflow": ""}, "workflow= takes a text that is not empty: leave it out where all are meant"),
+        ({"tag": "a\0b"}, r"tag='a\x00b' can be none: it has a NUL or a lone surrogate"),
+        ({"id_prefix": "\ud800"}, r"id_prefix='\ud800' can be none: it has a NUL or a lone surrogate"),
         ({"workflow": 5}, "a workflow is named by its function, class, method or name, not by 5"),
     ],
 )
@@ -265,10 +344,43 @@ def test_what_cannot_be_meant_is_refused_at_once(client, where, says):
     assert says in str(refused.value)
 
 
+@pytest.mark.usefixtures("kept")
+def test_at_no_instant_all_are_found_that_started_before_or_ended(client):
+    first = datetime(1970, 1, 1, tzinfo=UTC)
+
+    assert client().count(until=first) == client().count(ended_until=first) == 0
+    assert client().count(ended_since=first) == client().count(status="failed") < client().count(since=first)
+
+
+def test_one_that_has_ended_is_deleted_at_once_and_again_changes_nothing(client, storage):
+    store(storage, StateRecord("trip", "done", "r1", "completed", started=1, ended=2), expires=1 << 60)
+    mine = client()
+
+    assert (mine.delete("done"), mine.delete("done"), mine.delete("absent")) == (True, False, False)
+    assert mine.count() == 0
+    with pytest.raises(UnknownWorkflow):
+        mine.get("done")
+
+
+def test_one_that_runs_is_not_deleted(client, storage):
+    store(storage, StateRecord("trip", "runs", "r1", started=1))
+
+    with pytest.raises(WorkflowInUse) as refused:
+        client().delete("runs")
+    assert str(refused.value) == (
+        "trip 'runs' is running and cannot be deleted. Cancel or terminate it first, and wait until it has ended."
+    )
+    with pytest.raises(InvalidId):
+        client().delete("")
+
+
 def test_to_find_and_to_count_needs_a_storage(blind_client):
     mine = blind_client()
     with pytest.raises(NoStorage, match=r"client.find\(\) reads the storage"):
         mine.find()
+
+    with pytest.raises(NoStorage, match=r"client.delete\(\) reads the storage"):
+        mine.delete("a")
 
     with pytest.raises(NoStorage, match=r"client.count\(\) reads the storage"):
         mine.count(since=datetime(2027, 1, 1, tzinfo=UTC))

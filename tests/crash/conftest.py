@@ -11,8 +11,7 @@ from infinitic.client import Client
 from tests.crash.errands import Clients
 from tests.crash.given import Fleet
 from tests.crash.nursery import Nursery
-
-TAKEOVERS = pytest.StashKey[list[float]]()
+from tests.notes import noted
 
 
 @pytest.fixture
@@ -60,11 +59,13 @@ def clients(path, tmp_path):
 @pytest.fixture
 def takeovers(request):
     """Seconds from a death until another worker went on with what the dead one had."""
-    return request.config.stash.setdefault(TAKEOVERS, [])
+    took = []
+    request.node.user_properties.append(("takeovers", took))
+    return took
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    took = config.stash.get(TAKEOVERS, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    took = [one for some in noted("takeovers", terminalreporter) for one in some]
     if took:
         middle, most = statistics.median(took), max(took)
         terminalreporter.write_line(

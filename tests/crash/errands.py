@@ -250,7 +250,7 @@ def bygone(workflow_id: str, *, expired: bool) -> Append:
     )
 
 
-TRACES = {"heads": 1, "turns": 3, "runs": 1, "timers": 1, "inbox": 2, "tags": 2}
+TRACES = {"heads": 1, "turns": 3, "runs": 1, "timers": 1, "inbox": 2, "labels": 2}
 """How many rows of each table a bygone has."""
 
 

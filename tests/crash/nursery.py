@@ -190,7 +190,7 @@ def upgrade(order: Order, _: Path) -> None:
 
 
 def next_version(db: sqlite_file.Connection) -> None:
-    """Version 2, as it might be."""
+    """The next version, as it might be."""
     db.execute("CREATE TABLE novelties (workflow_id TEXT PRIMARY KEY, word TEXT NOT NULL)")
     db.execute("ALTER TABLE heads ADD COLUMN novelty INTEGER NOT NULL DEFAULT 7")
 

@@ -67,8 +67,8 @@ POINTS = (
     Point(COMMIT, "an item is put into the inbox", r"INSERT OR IGNORE INTO inbox "),
     Point(COMMIT, "an item of the inbox is done with", r"DELETE FROM inbox .* AND key = \?$"),
     Point(COMMIT, "the inbox is counted", r"UPDATE heads SET waiting "),
-    Point(COMMIT, "the tags go", r"DELETE FROM tags "),
-    Point(COMMIT, "a tag is written", r"INSERT OR IGNORE INTO tags "),
+    Point(COMMIT, "labels go", r"many DELETE FROM labels ", upto=MANY),
+    Point(COMMIT, "a label is written", r"many INSERT OR IGNORE INTO labels ", upto=MANY),
     Point(COMMIT, "a message is sent", r"INSERT INTO messages ", upto=MANY),
     Point(COMMIT, "a message is done with", r"DELETE FROM messages WHERE id = ", upto=MANY),
     Point(COMMIT, "what is done is forgotten", place=f"{QUEUES}.consumer:SqliteConsumer.settle", upto=MANY),
@@ -113,7 +113,7 @@ POINTS = (
     # --- timers whose holder is gone
     Point(TIMERS, "due timers are looked for", place="infinitic.storages.sqlite:SqliteStorage.claim_due_timers"),
     Point(TIMERS, "timers are claimed", r"many INSERT OR REPLACE INTO timers ", errand="orphans"),
-    # --- what has expired; the tags go by the statement that a record's do
+    # --- what has expired; the labels go by the statement that a record's do
     Point(PURGE, "a purge is asked for", place="infinitic.storages.sqlite:SqliteStorage.purge", errand="bygones"),
     Point(PURGE, "an instance's turns are purged", r"DELETE FROM turns WHERE workflow_id = \?$", errand="bygones"),
     Point(PURGE, "an instance's runs are purged", r"DELETE FROM runs WHERE workflow_id = \?$", errand="bygones"),
@@ -124,7 +124,9 @@ POINTS = (
     Point(OPENING, "the file is looked at", r"PRAGMA (application_id|user_version)$"),
     Point(OPENING, "a connection is set up", r"PRAGMA (synchronous|fullfsync|journal_size_limit|query_only) = "),
     Point(OPENING, "the log is switched on", r"PRAGMA journal_mode = WAL$"),
-    Point(OPENING, "a part of the schema is made", r"(--[^\n]*\s+|\s+)*(CREATE|ALTER) "),
+    Point(
+        OPENING, "a part of the schema is made", r"(--[^\n]*\s+|\s+)*(CREATE|ALTER|DROP|INSERT INTO (heads_2|labels))\s"
+    ),
     Point(OPENING, "the file is made ours", r"PRAGMA application_id = "),
     Point(OPENING, "the version is written", r"PRAGMA user_version = "),
     # --- a worker that was asked to end

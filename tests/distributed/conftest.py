@@ -8,11 +8,10 @@ import pytest
 
 from tests.distributed.given import Crowd, Town
 from tests.distributed.ledger import Account
+from tests.notes import noted
 from tests.scenarios.places import PLACES, Place
 from tests.servers.found import private, server
 from tests.servers.pulsar import Pulsar
-
-TOLD = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
@@ -52,8 +51,7 @@ def crowd_at() -> Iterator[Callable[..., Crowd]]:
 @pytest.fixture
 def tell(request) -> Callable[[str], None]:
     """Have a line printed at the end of the run."""
-    told: list[str] = request.config.stash.setdefault(TOLD, [])
-    return told.append
+    return lambda line: request.node.user_properties.append(("told", line))
 
 
 @pytest.fixture
@@ -70,6 +68,6 @@ def tell_repeats(request, tell) -> Callable[[int, Account], Counter[str]]:
     return told
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(TOLD, []):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in noted("told", terminalreporter):
         terminalreporter.write_line(line)

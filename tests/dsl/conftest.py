@@ -17,6 +17,7 @@ class Kept:
 
     position: str
     status: str = "running"
+    label: str = "a"
 
 
 @define
@@ -56,6 +57,9 @@ class Record:
 
     def log(self, level: int, message: str, args: tuple[Any, ...], extra: dict[str, Any]) -> None:
         self.logged.append((level, message, args, extra))
+
+    def patched(self, patch: str) -> bool:
+        return patch == "new"
 
     def about(self) -> CurrentWorkflow:
         return CurrentWorkflow(id="trip-42", name="trip", run="r1", tags=frozenset({"vip"}))

@@ -157,19 +157,27 @@ REDEEM = Loyalty.by_id("a").redeem(1)
         (
             greet("Ann"),
             {"id": "a"},
-            f"greet(name='Ann', loud=False) {NO_OPTION} 'id' (it takes: meta, retry, tags, timeout)",
+            f"greet(name='Ann', loud=False) {NO_OPTION} 'id' "
+            "(it takes: heartbeat, meta, queue_timeout, retry, tags, timeout, total_timeout)",
         ),
         (
             trip("Oslo"),
             {"retry": Retry()},
-            f"trip(city='Oslo') {NO_OPTION} 'retry' (it takes: id, meta, tags, timeout)",
+            f"trip(city='Oslo') {NO_OPTION} 'retry' "
+            "(it takes: cleanup_timeout, delay, id, meta, parent_close, retention, start_at, tags, timeout)",
         ),
         (REDEEM, {"timeout": 0}, f"Loyalty.redeem(points=1) {NO_OPTION} 'timeout' (it takes: id)"),
         (REDEEM, {"timeout": timedelta(0)}, f"Loyalty.redeem(points=1) {NO_OPTION} 'timeout' (it takes: id)"),
-        (trip("Oslo"), {"tags": "vip"}, "tags takes a collection of strings; write tags=['vip']"),
-        (trip("Oslo"), {"meta": {1: 2}}, "meta takes a dict with text keys, not {1: 2}"),
-        (trip("Oslo"), {"meta": "x"}, "meta takes a dict with text keys, not 'x'"),
+        (trip("Oslo"), {"tags": "vip"}, "options(tags=) takes a collection of strings; write ['vip']"),
+        (trip("Oslo"), {"meta": {1: 2}}, "options(meta=) takes a dict with text keys, not {1: 2}"),
+        (trip("Oslo"), {"meta": "x"}, "options(meta=) takes a dict with text keys, not 'x'"),
         (greet("Ann"), {"retry": 3}, "options(retry=) takes a Retry, as in Retry(max_attempts=3), not 3"),
+        (
+            greet("Ann"),
+            {"retry": Retry(decide=lambda attempt, error: None)},
+            "options(retry=) takes no Retry(decide=…): a call may be sent anywhere, and its function stays here. Give "
+            "that policy to @task(retry=…), or to Worker(retry=…).",
+        ),
         (greet("Ann"), {"timeout": "5"}, "options(timeout=) takes seconds or a timedelta, not '5'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Channels: the mailbox inside, the sender outside, and the type between."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,52 @@ def test_a_channel_of_a_module_does_both():
     assert confirmed.receive() == Receive(confirmed)
     assert confirmed.by_id("trip-42").send("yes") == Send(confirmed, "yes", "trip-42")
     assert (confirmed.owner, confirmed.name, confirmed.label) == ("", "confirmed", "confirmed")
+
+
+def large(number: int) -> bool:
+    return number > 100
+
+
+def test_a_receive_may_choose_by_type_and_predicate():
+    bonus, either = Loyalty.channels()["bonus"], Loyalty.channels()["either"]
+
+    assert Loyalty().either.receive(int) == Receive(either, int)
+    assert Loyalty().bonus.receive(where=large) == Receive(bonus, where=large)
+    assert [
+        described(one)
+        for one in (
+            Loyalty().either.receive(str),
+            Loyalty().either.receive(int | str),
+            Loyalty().either.receive(int, where=large),
+            confirmed.receive(where=str.isupper),
+            confirmed.receive(where=partial(large)),
+        )
+    ] == [
+        "either.receive(str)",
+        "either.receive(int | str)",
+        "either.receive(int, where=large)",
+        "confirmed.receive(where=str.isupper)",
+        "confirmed.receive(where=partial)",
+    ]
+
+
+@pytest.mark.parametrize("wrong", [5, list[int], large])
+def test_what_is_no_type_is_refused(wrong):
+    with pytest.raises(TypeError, match=r"Loyalty.either.receive\(\) takes a class, or several as in Paid \| Refused"):
+        Loyalty().either.receive(wrong)
+
+
+def test_what_is_no_predicate_is_refused():
+    with pytest.raises(TypeError, match=r"confirmed.receive\(where=\) takes a function of the signal, not 'yes'"):
+        confirmed.receive(where="yes")  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_channel_keeps_its_signals_unless_told_otherwise():
+    assert (confirmed.buffered, Channel(int, name="flash", buffered=False).buffered) == (True, False)
+
+
+def test_a_signal_may_be_given_an_id():
+    assert confirmed.by_id("trip-42").send("yes").options(id="once").given.id == "once"
 
 
 def test_sending_needs_an_instance():

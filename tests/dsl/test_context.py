@@ -14,19 +14,23 @@ from dsl import (
     OutsideTask,
     OutsideWorkflow,
     compensations,
+    current_batch,
     current_task,
     current_workflow,
     logger,
     now,
+    patched,
     random,
     uuid4,
     workflow_id,
 )
+from dsl.context import TASK
 from tests.dsl.conftest import Record
 
 OUTSIDE: dict[str, Callable[[], Any]] = {
     "now()": now,
     "uuid4()": uuid4,
+    "patched()": lambda: patched("x"),
     "random()": random,
     "random.randint()": lambda: random.randint(1, 6),
     "random.uniform()": lambda: random.uniform(1, 6),
@@ -61,10 +65,28 @@ def test_current_task_tells_what_runs(attempt: CurrentTask):
     assert attempt == CurrentTask("t1", "charge", 2, "trip-42", "trip", frozenset(), {}, None)
 
 
+def test_in_a_batch_there_are_several_tasks_and_elsewhere_none(attempt: CurrentTask):
+    message = r"^current_batch\(\) is for tasks that a worker runs in batches, and tells of each; "
+    with pytest.raises(OutsideTask, match=message):
+        current_batch()
+
+    token = TASK.set((attempt, attempt))
+    try:
+        assert current_batch() == (attempt, attempt)
+        with pytest.raises(OutsideTask, match=message):
+            current_task()
+    finally:
+        TASK.reset(token)
+
+
 def test_time_and_names_are_the_contexts(context: Record):
     assert now() == datetime(2030, 1, 2, tzinfo=UTC)
     assert workflow_id() == "trip-42"
     assert current_workflow() == CurrentWorkflow("trip-42", "trip", "r1", frozenset({"vip"}), {}, None, "")
+
+
+def test_what_was_patched_the_context_knows(context: Record):
+    assert (patched("new"), patched("old")) == (True, False)
 
 
 def test_chance_is_the_contexts(context: Record):
@@ -120,3 +142,25 @@ def test_meta_is_nobody_elses():
     CurrentWorkflow("i", "a", "r").meta["x"] = 1
 
     assert (CurrentTask("t1", "a").meta, CurrentWorkflow("i", "a", "r").meta) == ({}, {})
+
+
+def test_a_task_without_anybody_to_tell_may_say_what_it_likes():
+    about = CurrentTask("t1", "a")
+    about.heartbeat({"page": 1})
+
+    assert (about.details, about.cancelled) == (None, False)
+
+
+def test_a_task_speaks_through_what_its_worker_gave_it():
+    said: list[Any] = []
+
+    class Pulse:
+        cancelled = True
+
+        def heartbeat(self, details: Any = None) -> None:
+            said.append(details)
+
+    about = CurrentTask("t1", "a", pulse=Pulse())
+    about.heartbeat(7)
+
+    assert (said, about.cancelled) == ([7], True)

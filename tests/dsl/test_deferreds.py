@@ -32,7 +32,7 @@ def test_dispatch_issues_at_once_and_gives_a_deferred(context: Record):
 
     assert context.issued == [a(5)]
     assert begun.slot == Kept("m0.0")
-    assert (begun.status(), begun.done(), repr(begun)) == ("running", False, "<deferred m0.0 running>")
+    assert (begun.status(), begun.done(), repr(begun)) == ("running", False, "<deferred m0.0 (a) running>")
 
 
 def test_a_deferred_shows_how_it_stands(context: Record):
@@ -67,8 +67,8 @@ def test_spawn_hands_over_a_generator_or_a_coroutine(context: Record):
     running, coming = flow(), coroutine()
 
     assert [repr(spawn(running)), repr(spawn(coming))] == [
-        "<deferred m0.b0 running>",
-        "<deferred m0.b1 running>",
+        "<deferred m0.b0 (a) running>",
+        "<deferred m0.b1 (a) running>",
     ]
     assert context.spawned == [running, coming]
     coming.close()

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ from dsl.errors import (
     WorkflowExists,
     WorkflowFailed,
     WorkflowFinished,
+    WorkflowTerminated,
     WorkflowTimedOut,
 )
 
@@ -43,10 +45,18 @@ SAYS = [
     (TaskFailed("Hotels.book", NO, TWICE), "Hotels.book failed after 2 attempts: ValueError: no"),
     (TaskTimedOut("charge", TimeoutError("30 s")), "charge timed out: 30 s"),
     (TaskTimedOut("charge", TimeoutError("30 s"), TWICE), "charge timed out on attempt 2: 30 s"),
+    (TaskTimedOut("charge", TimeoutError("silence"), TWICE, "heartbeat"), "charge timed out on attempt 2: silence"),
+    (TaskTimedOut("charge", TimeoutError("an hour"), (), "total_timeout"), "charge timed out: an hour"),
+    (
+        TaskTimedOut("charge", TimeoutError("an hour"), TWICE, "total_timeout"),
+        "charge timed out: an hour; attempt 2 had failed: ValueError: no",
+    ),
     (TaskCancelled("charge"), "charge was cancelled"),
     (WorkerLost("charge", RuntimeError("died")), "charge failed: RuntimeError: died"),
     (WorkflowFailed("trip", "a", TaskFailed("charge", NO)), "trip 'a' failed: charge failed: ValueError: no"),
     (WorkflowTimedOut("trip", "a", TimeoutError("1 h")), "trip 'a' timed out: 1 h"),
+    (WorkflowTerminated("trip", "a", "by ann"), "trip 'a' was terminated: by ann"),
+    (WorkflowTerminated("trip", "a"), "trip 'a' was terminated"),
     (WorkflowCancelled("trip", "a"), "trip 'a' was cancelled"),
     (BranchCancelled("m0.b1"), "branch m0.b1 was cancelled"),
     (
@@ -66,7 +76,8 @@ SAYS = [
     (ProtocolError("write this"), "write this"),
     (
         ReadOnly("sleep(5 s)"),
-        "a query may only read, and this one asked for sleep(5 s). Make it a @method, or leave it out.",
+        "queries, validators and predicates may only read, and one asked for sleep(5 s). Leave it out, or make it a "
+        "@method.",
     ),
     (InvalidId("a workflow id", "''", "text"), "'' cannot be a workflow id: expected text."),
     (RemoteError("shop.cards:CardRefused", "stolen", {"code": 5}), "CardRefused: stolen"),
@@ -101,6 +112,26 @@ def test_this_page_holds_every_error():
     assert {type(error) for error, _ in SAYS} == there
 
 
+def test_the_picture_shows_every_error_beneath_what_it_is_a_kind_of():
+    there = {one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, BaseException)}
+
+    assert shown(errors) == {(one.__name__, one.__base__.__name__) for one in there}
+
+
+def shown(module: Any) -> set[tuple[str, str]]:
+    """The classes of the picture in a module's docstring, each with what it hangs from."""
+    above, found = ["Exception"], set()
+    for line in module.__doc__.splitlines():
+        match = re.match(r"((?:│   |    )*)(?:├── |└── )?([A-Z]\w+)((?:, [A-Z]\w+)*) *(\(a BaseException\))?", line)
+        if match is None or "." in line:
+            continue
+        depth = 0 if line[0].isalpha() else len(match[1]) // 4 + 1
+        names = [match[2], *match[3].split(", ")[1:]]
+        found |= {(name, "BaseException" if match[4] else above[depth]) for name in names}
+        above[depth + 1 :] = [names[0]]
+    return found
+
+
 def test_notes_survive_pickling():
     error = WorkflowCancelled("trip", "a")
     error.add_note("while undoing, it failed")
@@ -128,6 +159,7 @@ def test_who_catches_what():
     assert issubclass(TaskCancelled, TaskFailed)
     assert issubclass(WorkerLost, TaskFailed)
     assert issubclass(WorkflowTimedOut, WorkflowFailed)
+    assert issubclass(WorkflowTerminated, WorkflowFailed)
     assert issubclass(InvalidId, ValueError)
     assert not issubclass(Cancelled, Exception)
     assert not issubclass(TaskTimedOut, TimeoutError)
@@ -148,3 +180,12 @@ def test_a_stand_in_knows_the_classs_own_name():
         "Refused"
     ] * 3
     assert RemoteError("Refused", "").fields == {}
+
+
+def test_a_stand_in_has_the_fields_as_attributes():
+    error = RemoteError("shop.cards:CardRefused", "stolen", {"code": 5, "message": "mine"})
+
+    assert (error.code, error.message, error.fields["message"]) == (5, "stolen", "mine")
+    assert not hasattr(error, "colour")
+    with pytest.raises(AttributeError, match=r"shop\.cards:CardRefused has no field 'colour' here"):
+        error.colour  # noqa: B018  # asked for, and that is all

@@ -56,3 +56,10 @@ def test_a_run_goes_on_as_a_start():
 def test_a_run_goes_on_as_nothing_else(wrong):
     with pytest.raises(TypeError, match=r"^continue_as_new\(\) takes a workflow's start, as in "):
         continue_as_new(wrong)
+
+
+def test_a_run_that_goes_on_as_new_has_the_parent_that_it_had():
+    with pytest.raises(TypeError) as caught:
+        continue_as_new(monthly(2).options(parent_close="abandon"))
+
+    assert str(caught.value) == ("monthly(month=2) goes on under the parent that it has: leave out parent_close=")

@@ -58,6 +58,7 @@ def test_a_task_may_decide():
     seed=st.integers(0, 2**32),
 )
 def test_a_delay_is_never_negative_and_never_over_the_longest(attempt, initial, factor, maximum, jitter, seed):
+    initial, maximum = sorted((initial, maximum))
     retry = Retry(10**10, initial=initial, factor=factor, maximum=maximum, jitter=jitter)
     delay = retry.delay(attempt, ValueError(), random.Random(seed))
 
@@ -96,6 +97,24 @@ def test_delays_may_be_timedeltas_and_classes_any_collection():
             ValueError,
             "Retry() takes a finite duration of at most a century, not nan",
         ),
+        (
+            {"initial": 90},
+            ValueError,
+            "Retry(initial=90, maximum=60): the first delay is longer than the longest; give a larger maximum, "
+            "such as maximum=90",
+        ),
+        (
+            {"retry_on": OSError, "never_on": [KeyError, OSError]},
+            ValueError,
+            "Retry() has OSError both in retry_on and in never_on: leave one out",
+        ),
+        ({"retry_on": 5}, ValueError, "Retry() takes exception classes in retry_on and never_on, not 5"),
+        (
+            {"never_on": "ValueError"},
+            ValueError,
+            "Retry() takes exception classes in retry_on and never_on, not 'ValueError'",
+        ),
+        ({"decide": 5}, TypeError, "Retry(decide=5): expected a plain function (attempt, error) -> seconds or None"),
         ({"factor": 0.5}, ValueError, "Retry(factor=0.5): expected a number from 1 to 1e+09"),
         ({"factor": float("inf")}, ValueError, "Retry(factor=inf): expected a number from 1 to 1e+09"),
         ({"factor": "2"}, ValueError, "Retry(factor='2'): expected a number from 1 to 1e+09"),
@@ -116,3 +135,34 @@ def test_a_policy_that_cannot_be_is_refused(given, error, message):
 def test_policies_are_values():
     assert Retry() == Retry(5, 0.5, 2.0, 60.0, 0.1, (Exception,), ())
     assert len({Retry(), Retry(5), Retry(6)}) == 2
+
+
+def test_a_function_of_ones_own_is_asked_for_what_may_be_tried_again():
+    asked = []
+
+    def decide(attempt: int, error: BaseException) -> timedelta | None:
+        asked.append((attempt, str(error)))
+        return timedelta(minutes=attempt) if str(error) != "stop" else None
+
+    retry = Retry(3, never_on=KeyError, decide=decide)
+    said = [
+        retry.delay(number, error, CHANCE)
+        for number, error in ((1, OSError("a")), (2, OSError("stop")), (3, OSError("b")), (1, KeyError("c")))
+    ]
+
+    assert said == [60, None, None, None]
+    assert asked == [(1, "a"), (2, "stop")]
+
+
+@pytest.mark.parametrize(("given", "error"), [(-1, ValueError), ("soon", TypeError), (float("nan"), ValueError)])
+def test_what_a_function_gives_must_be_a_delay(given, error):
+    with pytest.raises(error):
+        Retry(decide=lambda attempt, error: given).delay(1, OSError(), CHANCE)
+
+
+def test_a_function_that_must_be_awaited_is_refused():
+    async def decide(attempt: int, error: BaseException) -> float:
+        return 1
+
+    with pytest.raises(TypeError, match="expected a plain function"):
+        Retry(decide=decide)  # type: ignore[arg-type]  # what the test is about

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dsl import Retry, Service, Task, task
+from dsl import Batch, Retry, Service, Task, task
 from dsl.calls import TaskCall
 
 
@@ -211,6 +211,9 @@ def test_a_function_is_a_service_of_its_own_unless_it_is_grouped():
         ({"retry": 3}, TypeError, "task(retry=) takes a Retry, as in Retry(max_attempts=3), not 3"),
         ({"timeout": "5"}, TypeError, "task(timeout=) takes seconds or a timedelta, not '5'"),
         ({"timeout": 0}, ValueError, "task(timeout=) must be more than zero seconds, not 0"),
+        ({"total_timeout": 0}, ValueError, "task(total_timeout=) must be more than zero seconds, not 0"),
+        ({"queue_timeout": -1}, ValueError, "task(queue_timeout=) must be more than zero seconds, not -1"),
+        ({"heartbeat": "5"}, TypeError, "task(heartbeat=) takes seconds or a timedelta, not '5'"),
         ({"service": "a b"}, ValueError, "'a b' cannot name a service: expected letters"),
     ],
 )
@@ -223,3 +226,82 @@ def test_an_option_that_cannot_be_is_refused(options, error, message):
 
 def test_the_services_name_costs_nothing_to_read():
     assert vars(Hotels.book)["owner"] == "Hotels"
+
+
+# --- batches and delegated tasks ---
+
+
+@task
+def charge(card: str, cents: int = 5) -> bool:
+    raise NotImplementedError
+
+
+@task(batch=Batch(charge))
+def charge_all(calls: list[tuple[str, int]]) -> list[bool]:
+    return [True for _ in calls]
+
+
+def test_a_batch_has_the_names_of_the_task_whose_calls_it_runs():
+    assert (charge_all.owner, charge_all.name, charge_all.contract) == ("charge", "charge", charge)
+    assert charge_all.fn([("visa", 5)]) == [True]
+    assert charge_all.batch is not None
+    assert (charge_all.batch.size, charge_all.batch.wait, charge_all.batch.key) == (100, 50_000, None)
+
+
+def test_a_batch_is_not_called_by_its_own_name():
+    with pytest.raises(
+        TypeError, match=r"^charge_all runs charge in batches: describe one call, charge\(card, cents\)$"
+    ):
+        charge_all([("visa", 5)])
+
+
+class Billing(Service, name="billing"):
+    @task(name="pay")
+    def charge(self, card: str) -> bool:
+        raise NotImplementedError
+
+    @task(batch=Batch(charge))
+    def charge_all(self, calls: list[tuple[str]]) -> list[bool]:
+        return [True for _ in calls]
+
+
+class Slow(Billing):
+    @task(timeout=9)
+    async def charge_all(self, calls: list[tuple[str]]) -> list[bool]:  # type: ignore[override]  # a worker awaits either
+        return [False for _ in calls]
+
+
+class Quick(Slow):
+    def charge_all(self, calls: list[tuple[str]]) -> list[bool]:  # type: ignore[override]  # a worker awaits either
+        return []
+
+
+@pytest.mark.parametrize("service", [Billing, Slow, Quick])
+def test_a_batch_in_a_service_and_what_overrides_it_has_the_task_s_names(service):
+    assert names(service) == {"charge": ("billing", "pay"), "charge_all": ("billing", "pay")}
+    assert {name: one.batch is not None for name, one in service.tasks().items()} == {
+        "charge": False,
+        "charge_all": True,
+    }
+    assert service.charge_all is Billing.charge
+
+
+WRONG: list[Any] = [
+    (lambda: Batch(size=100), TypeError, r"the task whose calls it runs, as in Batch\(charge\), not None"),
+    (lambda: Batch(len), TypeError, "takes first the task whose calls it runs"),
+    (lambda: Batch(charge_all), TypeError, "takes first the task whose calls it runs"),
+    (lambda: Batch(charge, size=0), ValueError, r"Batch\(size=0\): expected a whole number from 1 on"),
+    (lambda: Batch(charge, size=True), ValueError, r"Batch\(size=True\)"),
+    (lambda: Batch(charge, size=2.0), ValueError, r"Batch\(size=2.0\)"),
+    (lambda: Batch(charge, wait=-1), ValueError, r"Batch\(wait=\) must be zero seconds or more"),
+    (lambda: Batch(charge, key="card"), TypeError, r"Batch\(key='card'\): expected a function"),
+    (lambda: task(batch=Batch(charge), name="x")(len), TypeError, "leave name= and service= out"),
+    (lambda: task(batch=Batch(charge), delegated=True)(len), TypeError, "it cannot be delegated besides"),
+    (lambda: task(batch=Batch(task(delegated=True)(charge.fn)))(len), TypeError, "it cannot be delegated besides"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "said"), WRONG)
+def test_what_cannot_be_a_batch_is_refused(make, error, said):
+    with pytest.raises(error, match=said):
+        make()

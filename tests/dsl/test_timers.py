@@ -87,8 +87,8 @@ def test_sleep_until_refuses_a_naive_time():
         sleep_until(datetime(2030, 1, 1))  # noqa: DTZ001  # that is the mistake
 
     assert str(caught.value) == (
-        "sleep_until(datetime.datetime(2030, 1, 1, 0, 0)) is naive: say which time zone is meant, "
-        "as in when.replace(tzinfo=UTC)"
+        "sleep_until() takes an aware datetime; datetime.datetime(2030, 1, 1, 0, 0) is naive: say which time zone is "
+        "meant, as in when.replace(tzinfo=UTC)"
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dsl import Channel, InvalidId, Query, Workflow, method, query, sleep, workflow
+from dsl import Channel, Flow, InvalidId, Query, Workflow, method, query, sleep, workflow
 from dsl.calls import MethodCall, Send, StartCall
 from dsl.channels import Receive
 
@@ -206,3 +206,33 @@ def test_arguments_that_do_not_fit_are_refused_with_the_signature():
         Loyalty.run()
     with pytest.raises(TypeError, match=r"^loyalty.cash-in\(points: int\): too many positional arguments$"):
         ada.redeem(1, 2)
+
+
+def test_a_workflow_has_a_version_and_says_how_it_is_compared():
+    @workflow(name="trip", version=2, check="names")
+    def trip() -> Flow[None]:
+        yield from sleep(1)
+
+    class Trip(Workflow, version=3, check="off"):
+        pass
+
+    class Plain(Trip):
+        pass
+
+    assert (trip.version, trip.check) == (2, "names")
+    assert (Trip.workflow_version, Trip.workflow_check) == (3, "off")
+    assert (Plain.workflow_version, Plain.workflow_check) == (1, None)
+    assert (workflow(trip.fn).version, workflow(trip.fn).check) == (1, None)
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, "2", True, None])
+def test_a_version_is_a_whole_number_from_one_on(version):
+    with pytest.raises(ValueError, match="a workflow's version is a whole number from 1 on, not"):
+        workflow(version=version)
+    with pytest.raises(ValueError, match="a workflow's version is a whole number from 1 on, not"):
+        type("Trip", (Workflow,), {}, version=version)
+
+
+def test_how_it_is_compared_is_one_of_three_words():
+    with pytest.raises(ValueError, match="check takes one of 'strict', 'names', 'off', not 'loose'"):
+        workflow(check="loose")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from dsl import workflow
 from dsl.calls import Call
@@ -15,6 +15,7 @@ from infinitic.engine.instance import Diverged, Instance, Surroundings
 from infinitic.engine.outputs import Asked, Origin, outputs
 from infinitic.engine.programs import Program
 from infinitic.engine.record import state_record
+from infinitic.engine.slots import TaskSlot
 from infinitic.events import (
     Answered,
     AnyEvent,
@@ -156,9 +157,8 @@ class Driver:
             for one in turn.commands:
                 if one.position == position:
                     found = Asked(one)
-            event = turn.event
-            if found is not None and isinstance(event, AttemptFailed) and event.position == position:
-                found = Asked(found.issued, event.error)
+            if found is not None and getattr(turn.event, "position", "").partition("/")[0] == position:
+                found = found.after(turn.event)
         return found
 
     @property
@@ -211,7 +211,14 @@ def image(instance: Instance) -> dict[str, Any]:
         "methods": {key: (one.name, one.call_id, one.cancelling) for key, one in enumerate(instance.methods)},
         "unseen": [slot.position for slot in instance.unseen],
         "turns": (instance.turns, instance.failed_turn, instance.generation, instance.at, instance.began),
+        "patches": instance.patches,
         "voided": list(instance.voided),
+        "overran": instance.overran,
+        "watches": {
+            position: structs.asdict(slot.watch)
+            for position, slot in instance.open.items()
+            if isinstance(slot, TaskSlot) and slot.watch is not None
+        },
     }
 
 

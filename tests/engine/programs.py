@@ -17,6 +17,7 @@ from dsl import (
     gather,
     inline,
     method,
+    patched,
     query,
     race,
     random,
@@ -29,7 +30,7 @@ from dsl import (
     workflow,
 )
 
-CHANNELS = ("red", "blue")
+CHANNELS = ("red", "blue", "flash")
 Node = tuple[Any, ...]
 Block = list[Node]
 
@@ -44,9 +45,9 @@ def kid(name: str) -> int:
     raise NotImplementedError
 
 
-PLAIN = ("task", "task", "task", "kid", "call", "sleep", "sleep", "receive")
+PLAIN = ("task", "task", "task", "kid", "call", "sleep", "sleep", "receive", "choose")
 COMBINED = ("gather", "settle", "first", "race", "timeout")
-SIMPLE = ("await", "safe", "safe", "safe", "safe", "dispatch", "dispatch", "random", "join", "cancel")
+SIMPLE = ("await", "safe", "safe", "safe", "safe", "dispatch", "dispatch", "random", "join", "cancel", "patch")
 NESTED = (*SIMPLE, *SIMPLE, "spawn", "spawn", "try", "try", "try", "saga", "inline", "raise", "send", "drain")
 
 
@@ -59,7 +60,7 @@ def command(chance: Random, depth: int) -> Node:
         return kind, block(chance, depth - 1)
     if kind in ("sleep", "deferred"):
         return kind, chance.randint(0, 5)
-    return kind, chance.choice(CHANNELS if kind == "receive" else "abcdef")
+    return kind, chance.choice(CHANNELS if kind in ("receive", "choose") else "abcdef")
 
 
 def statement(chance: Random, depth: int, more: tuple[str, ...] = ()) -> Node:
@@ -76,13 +77,18 @@ def statement(chance: Random, depth: int, more: tuple[str, ...] = ()) -> Node:
         return kind, block(chance, depth - 1), *parts, bool(chance.randint(0, 1))
     if kind == "saga":
         return kind, block(chance, depth - 1), [chance.choice("abcdef") for _ in range(chance.randint(1, 2))]
-    return (kind, chance.choice(CHANNELS)) if kind == "drain" else (kind,)
+    return (kind, chance.choice(CHANNELS)) if kind in ("drain", "patch") else (kind,)
 
 
 def block(chance: Random, depth: int = 2, size: int = 0, more: tuple[str, ...] = ()) -> Block:
     """Some statements."""
     length = size or chance.randint(0, 4 if depth > 0 else 2)
     return [statement(chance, depth, more) for _ in range(length)]
+
+
+def choosy(number: int) -> bool:
+    """A predicate that says yes, says no, and fails."""
+    return number > 12 // (number - 3)
 
 
 class Awaited:
@@ -100,6 +106,7 @@ class Traced(Workflow):
 
     red = Channel(int)
     blue = Channel(int)
+    flash = Channel(int, buffered=False)
 
     def __init__(self) -> None:
         self.trace: list[Any] = []
@@ -159,6 +166,7 @@ class Runner:
             "call": lambda: type(self.instance).by_id(f"to-{what}").quick(),
             "sleep": lambda: sleep(what),
             "receive": lambda: getattr(self.instance, what).receive(),
+            "choose": lambda: getattr(self.instance, what).receive(where=choosy),
             "flow": lambda: self.block(what),
             "coroutine": lambda: self.coroutine(what),
             "deferred": lambda: work("x") if self.deferred(what) is None else self.deferred(what),
@@ -241,6 +249,10 @@ class Runner:
     def do_random(self) -> Flow[None]:
         self.note(random(), uuid4())
         yield from ()
+
+    def do_patch(self, which: str) -> Flow[None]:
+        if patched(which):
+            self.note(which, (yield from sleep(1)))
 
     def do_send(self) -> Flow[None]:
         yield from type(self.instance).by_id("other").red.send(5)

@@ -27,8 +27,9 @@ from infinitic.events import (
     AnyEvent,
     AttemptFailed,
     CancelRequested,
-    Retried,
+    ResumeRequested,
     SignalReceived,
+    SuspendRequested,
     TaskCompleted,
     TimerFired,
 )
@@ -53,7 +54,7 @@ def caught(make):
 
 
 def test_every_event_arrives_somewhere():
-    assert set(ARRIVE) | {Retried} == set(AnyEvent.__args__)
+    assert set(ARRIVE) | {SuspendRequested, ResumeRequested} == set(AnyEvent.__args__)
 
 
 # --- tasks ---
@@ -336,14 +337,14 @@ def test_a_signal_of_the_wrong_type_is_refused_and_leaves_no_trace():
     refusal = waiting.signal("s1", "amounts", "many")
 
     assert isinstance(refusal, Refusal)
-    assert (refusal.status, str(refusal.error)) == ("refused", "Expected `int`, got `str`")
+    assert (refusal.status, str(refusal.error)) == ("refused", "channel 'amounts': Expected `int`, got `str`")
     assert len(waiting.turns) == 1
     waiting.signal("s1", "amounts", 5)
     assert waiting.result == 5
 
     buffered = Driver(Loyalty.slowly("x"))
     refusal = buffered.signal("s1", "bonus", "many")
-    assert (refusal.status, str(refusal.error)) == ("refused", "Expected `int`, got `str`")
+    assert (refusal.status, str(refusal.error)) == ("refused", "channel 'bonus': Expected `int`, got `str`")
     refusal = buffered.signal("s1", "bonsu", 5)
     assert str(refusal.error) == "Loyalty has no channel 'bonsu' (it has: amounts, bonus, confirmed)"
 

@@ -58,6 +58,7 @@ WAITING = [
     lambda: gather(amounts.by_id("x").send(1), sleep(9)),
     confirmed.receive,
     amounts.receive,
+    lambda: confirmed.receive(where=str.isupper),
     lambda: gather(inline(int), sleep(9)),
     lambda: gather(inline(float), sleep(9)),
     lambda: Hotels.book("Oslo", 2),
@@ -97,7 +98,7 @@ def test_the_error_names_both_sides_and_the_line_that_asks_now():
     assert str(error) == (
         'wf: history says Hotels.book({"city":"Oslo","nights":1}) at position m0.0, '
         f"but {__file__}:{line} now asks for sleep(5 s). "
-        "Restore the old code, or let the instances that are open end before you deploy the change."
+        "Guard the change with patched(...), register the new code as a version of its own, or restore the old code."
     )
 
 
@@ -238,7 +239,7 @@ def test_a_signal_that_another_receive_takes_now_diverges():
 
     run = Driver(then())
     run.signal("s", "confirmed", "x")
-    run.bodies[1] = encode_turn(msgspec.structs.replace(decode_turn(run.bodies[1]), settled=()))
+    run.bodies[1] = encode_turn(msgspec.structs.replace(decode_turn(run.bodies[1]), settled=("m0.9",)))
 
     assert isinstance(run.diverges(then), NonDeterminismError)
 
@@ -430,3 +431,78 @@ def test_a_divergence_outside_any_line_names_the_definition():
     error = recorded(lambda: step("a")).diverges(today)
 
     assert (error.file, error.line) == (__file__, today.fn.__code__.co_firstlineno)
+
+
+# --- comparing less ---
+
+
+def less(check, *makes):
+    """As `asking`, compared in another way."""
+    flow = asking(*makes)
+    return workflow(name="flow", check=check)(flow.fn)
+
+
+OTHER_ARGUMENTS = [
+    (lambda: Hotels.book("Oslo"), lambda: Hotels.book("Rome", 2)),
+    (lambda: sleep(5), lambda: sleep(6)),
+    (lambda: sleep(5), lambda: sleep_until(datetime(2030, 1, 1, tzinfo=UTC))),
+    (lambda: child("a"), lambda: child("b").options(id="mine")),
+    (lambda: Loyalty.by_id("ada").slowly("a"), lambda: Loyalty.by_id("bob").slowly("b")),
+    (
+        lambda: gather(confirmed.by_id("x").send("yes"), sleep(9)),
+        lambda: gather(confirmed.by_id("y").send("no"), sleep(9)),
+    ),
+]
+OTHER_NAMES = [
+    (lambda: Hotels.book("Oslo"), lambda: Hotels.cancel("Oslo")),
+    (lambda: Hotels.book("Oslo"), lambda: step("a")),
+    (lambda: child("a"), lambda: Loyalty.run(1)),
+    (lambda: Loyalty.by_id("ada").slowly("a"), lambda: Loyalty.by_id("ada").redeem(1)),
+    (confirmed.receive, amounts.receive),
+    (lambda: gather(inline(int), sleep(9)), lambda: gather(inline(float), sleep(9))),
+]
+OTHER_KINDS = [
+    (lambda: step("a"), lambda: sleep(5)),
+    (lambda: step("a"), lambda: child("a")),
+    (confirmed.receive, lambda: sleep(5)),
+]
+
+
+@pytest.mark.parametrize(("then", "today"), OTHER_ARGUMENTS)
+def test_names_compares_no_arguments(then, today):
+    run = recorded(then)
+
+    run.diverges(less("strict", today))
+    turns.close(run.replayed(less("names", today)))
+    turns.close(run.replayed(less("off", today)))
+
+
+@pytest.mark.parametrize(("then", "today"), OTHER_NAMES)
+def test_names_compares_names_and_off_does_not(then, today):
+    run = recorded(then)
+
+    run.diverges(less("strict", today))
+    run.diverges(less("names", today))
+    turns.close(run.replayed(less("off", today)))
+
+
+@pytest.mark.parametrize(("then", "today"), OTHER_KINDS)
+@pytest.mark.parametrize("check", ["names", "off"])
+def test_a_command_of_another_kind_or_at_another_position_diverges_however_it_is_compared(then, today, check):
+    run = recorded(then)
+
+    run.diverges(less(check, today))
+    run.diverges(less(check))
+    recorded(lambda: gather(then(), then())).diverges(less(check, then))
+
+
+def test_what_was_recorded_stands_where_less_is_compared():
+    run = recorded(lambda: Hotels.book("Oslo", 2), lambda: sleep(5))
+    run.program = Driver(less("off", lambda: Hotels.cancel("Rome"), lambda: sleep(60))()).program
+    run.evict()
+    run.fail("m0.0", LookupError("no"), 1, 0)
+    [again] = run.outputs
+    run.complete("m0.0", None, 2)
+
+    assert msgspec.json.decode(again.message.payload)["name"] == "book"
+    assert run.issued[0].delay == 60_000_000

@@ -75,6 +75,7 @@ def test_the_next_run_gets_a_fresh_start_with_all_that_moves_over():
         timeout=SECOND,
         previous=RUN,
         first=RUN,
+        began=SECOND,
         signals=(Signal("s1", "amounts", Raw(b"5")), Signal("s2", "other", Raw(b"6"))),
         senders=("s1", "s2"),
     )
@@ -103,6 +104,23 @@ def test_the_next_run_goes_on_with_the_signals_and_knows_their_senders():
     assert run.signal("s1", "amounts", 5) is None
     run.signal("s2", "amounts", 6)
     assert run.result == [5, 6]
+
+
+def test_a_run_that_follows_keeps_the_instant_of_the_first_when_it_is_retried():
+    def flow(bug):
+        @workflow(name="flow")
+        def mended():
+            if bug:
+                raise ValueError("bug")
+            yield from sleep(5)
+
+        return mended()
+
+    run = Driver(flow(bug=True), began=5)
+    before = run.record.started
+    run.retry(flow(bug=False))
+
+    assert (before, run.record.started) == (5, 5)
 
 
 def test_a_class_goes_on_with_the_method_and_a_new_object():

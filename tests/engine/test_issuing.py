@@ -8,6 +8,7 @@ import pytest
 from dsl import Retry, dispatch, gather, inline, logger, random, sleep, sleep_until, spawn, uuid4
 from infinitic.engine.instance import Surroundings
 from infinitic.engine.issuing import result_type
+from infinitic.errors import EncodeError
 from infinitic.history import ChildIssued, InlineIssued, SignalIssued, TaskIssued, TimerIssued
 from infinitic.ids import derived_id, derived_run
 from infinitic.serialization import Serializer
@@ -92,6 +93,13 @@ def test_a_signal_is_sent_at_once_and_answers_none():
     assert run.result == [None, None]
 
 
+def test_a_signal_may_be_given_an_id():
+    run = drive(lambda: (yield from confirmed.by_id("x").send("yes").options(id="once")))
+
+    assert run.issued[0].signal_id == "once"
+    assert [one.message.id for one in run.outputs] == ["once"]
+
+
 # --- what cannot be sent ---
 
 
@@ -101,7 +109,7 @@ NO_TEXT: Any = 5
 NAN: Any = float("nan")
 NOT_SENT = [
     (lambda: step(object()), "EncodeError: a value of type object cannot be sent"),
-    (lambda: step(step("a")), "EncodeError: step(name='a'): a command/deferred cannot be an argument"),
+    (lambda: step(step("a")), "EncodeError: step(name='a'): a command/deferred cannot be sent"),
     (lambda: count(WRONG), "DecodeError: count(number: int): Expected `int`, got `str` - at `$.number`"),
     (lambda: charge(NO_CARD), "DecodeError: charge(card: Card, cents: int = 100): "),
     (lambda: child(NO_TEXT), "DecodeError: child(name: str)"),
@@ -120,6 +128,40 @@ def test_what_cannot_be_sent_fails_where_it_was_asked_for_and_the_record_says_so
     assert run.issued[0].failure.name == says.partition(":")[0]
     assert run.outputs == []
     assert run.open == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        step,
+        lambda one: step({"deep": [1, one]}),
+        lambda one: charge(Card(one)),
+        child,
+        lambda one: Loyalty.by_id("ada").redeem(one),
+        lambda one: confirmed.by_id("x").send(one),
+        lambda one: step("a").options(meta={"x": one}),
+    ],
+)
+def test_a_deferred_that_is_sent_is_named_with_what_it_is_for(sent):
+    def flow():
+        begun = dispatch(Hotels.book("Oslo"))
+        try:
+            yield from sent(begun)
+        except EncodeError as error:
+            return error.message
+
+    assert drive(flow).result == "deferred m0.0 (Hotels.book): a command/deferred cannot be sent: `yield from` it first"
+
+
+def test_a_deferred_in_an_answer_fails_the_run_and_is_named():
+    def flow():
+        begun = dispatch(step("a"))
+        yield from sleep(0)
+        return {"deep": [begun]}
+
+    assert drive(flow).error == (
+        "EncodeError: deferred m0.0 (step): a command/deferred cannot be sent: `yield from` it first - at `$.deep[0]`"
+    )
 
 
 def test_what_cannot_be_sent_fails_its_deferred():

@@ -58,7 +58,7 @@ def possible(life: Life, number: int) -> list[AnyEvent]:
         elif slot.kind == "timer":
             found += [TimerFired("", position)] * 2
         elif isinstance(slot, ReceiveSlot):
-            found.append(SignalReceived(f"r{len(life.turns)}", slot.channel, Raw(b"4")))
+            found.append(SignalReceived(f"r{len(life.turns)}", slot.channel, Raw(b"%d" % (number % 7))))
         elif slot.kind in ("child", "call"):
             value = Raw(b"3")
             found += [
@@ -69,7 +69,7 @@ def possible(life: Life, number: int) -> list[AnyEvent]:
                 Answered("", position, "cancelled"),
                 Answered("", position, "completed", Raw(b'"no int"')),
             ]
-    found += [SignalReceived(f"s{number}", channel, Raw(b"4")) for channel in CHANNELS]
+    found += [SignalReceived(f"s{number}", channel, Raw(b"%d" % (number % 7))) for channel in CHANNELS]
     found += [MethodCalled(f"c{number}", "other", Raw(b'{"n":1}')), MethodCalled(f"q{number}", "quick")]
     found += [CancelRequested(f"k{number}", call_id=f"c{number - 2}")]
     rare: list[AnyEvent] = [CancelRequested(f"k{number}"), TimerFired("", "timeout", life.instance.generation)]

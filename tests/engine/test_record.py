@@ -1,6 +1,8 @@
 """The state record: what anyone can read of an instance with no worker alive."""
 
-from dsl import Flow, dispatch, gather, race, sleep, spawn
+from datetime import timedelta
+
+from dsl import Flow, Workflow, dispatch, gather, method, race, sleep, spawn, workflow
 from infinitic.engine.instance import Surroundings
 from infinitic.engine.record import state_record
 from infinitic.events import Caller
@@ -158,3 +160,20 @@ def test_an_ended_run_tells_its_end_and_what_is_still_under_way():
         "failed",
         "TaskFailed: step failed: ValueError: no",
     )
+
+
+def test_the_retention_is_what_the_start_says_or_else_the_workflow():
+    @workflow(retention=timedelta(days=1))
+    def flow():
+        yield from sleep(5)
+
+    class Card(Workflow, retention=60):
+        @method
+        def run(self):
+            yield from sleep(5)
+
+    class Gold(Card):
+        pass
+
+    told = [Driver(flow()), Driver(flow(), retention=0), Driver(Card.run()), Driver(Gold.run()), Driver(child("x"))]
+    assert [run.record.retention for run in told] == [86_400 * SECOND, 0, 60 * SECOND, 60 * SECOND, None]

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dsl import compensations, dispatch, gather, inline, settle, sleep, spawn, workflow
+from dsl import Flow, Workflow, compensations, dispatch, gather, inline, method, settle, sleep, spawn, workflow
 from infinitic.engine import turns
 from infinitic.engine.instance import Diverged
 from infinitic.errors import NonDeterminismError
@@ -609,3 +609,32 @@ def test_many_late_answers_are_applied_in_order():
     run.retry(flow_of(body(bug=False)))
 
     assert run.result == sum(range(300))
+
+
+def desk(kind, bug):
+    """A method wakes the first one up, which has a bug."""
+
+    class Desk(Workflow):
+        @method
+        def run(self) -> Flow[None]:
+            self.timer = dispatch(sleep(100))
+            yield from settle(self.timer)
+            if bug:
+                raise ValueError("bug")
+
+        @method
+        def note(self, what: kind) -> None:
+            self.timer.cancel()
+
+    return Desk.run()
+
+
+def test_a_call_that_the_mended_code_cannot_take_fails_and_its_replay_too():
+    run = Driver(desk(str, bug=True))
+    run.call("c", "note", what="one")
+    assert run.status == "failed"
+    turn = run.retry(desk(int, bug=False))
+    run.evict()
+
+    told = [(one.call_id, one.status, one.error.type) for one in turn.sends]
+    assert (told, run.status) == ([("c", "failed", "infinitic.errors:DecodeError")], "running")

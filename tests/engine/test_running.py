@@ -18,6 +18,7 @@ from dsl import (
     workflow,
 )
 from dsl.combinators import Combinator
+from infinitic.engine.alone import EncodedTask
 from infinitic.engine.joins import RULES
 from infinitic.engine.running import ISSUE
 from tests.engine.driver import drive
@@ -283,7 +284,7 @@ def test_attributes_of_a_command_are_answered_with_a_hint():
     ("value", "says"),
     [
         (lambda: step("a"), "flow returned step(name='a'), a command that nothing waits for."),
-        (lambda: dispatch(step("a")), "flow returned deferred m0.0, a command that nothing waits for."),
+        (lambda: dispatch(step("a")), "flow returned deferred m0.0 (step), a command that nothing waits for."),
         (query_of_an_instance, "flow returned a query"),
     ],
 )
@@ -323,10 +324,10 @@ def test_a_type_hint_that_cannot_be_resolved_fails_the_run_by_name():
 
 
 def test_every_command_that_can_be_yielded_is_issued_somehow():
-    from dsl import calls, channels, deferreds, inlines, timers
+    from dsl import calls, channels, deferreds, inlines, tags, timers
 
     simple = {calls.TaskCall, calls.StartCall, calls.MethodCall, calls.Send, channels.Receive}
-    simple |= {timers.Timer, inlines.Inline, deferreds.Deferred}
+    simple |= {timers.Timer, inlines.Inline, deferreds.Deferred, EncodedTask, tags.ChangeTags}
 
     assert set(RULES) == set(Combinator.__subclasses__())
     assert set(ISSUE) == simple | set(RULES)

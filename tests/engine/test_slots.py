@@ -1,5 +1,6 @@
 """Slots: their names for people, and the errors of what was cancelled."""
 
+from dsl.channels import Channel, Receive
 from infinitic.engine.slots import (
     JoinSlot,
     ReceiveSlot,
@@ -20,7 +21,7 @@ SLOTS = [
     RemoteSlot("m0.1", 0, kind="child", issued=CHILD, decode=bytes),
     RemoteSlot("m0.2", 0, kind="call", issued=CALL, decode=bytes),
     TimerSlot("m0.3", 0, issued=TimerIssued("m0.3", 5)),
-    ReceiveSlot("m0.4", 0, channel="bonus", decode=bytes),
+    ReceiveSlot("m0.4", 0, channel="bonus", decode=bytes, receive=Receive(Channel(int, name="bonus"))),
     JoinSlot("", 0, items=[], rule=lambda join, index: True, losers="cancel", left=0),
     Slot("m0.5", 0),
 ]

@@ -4,6 +4,7 @@ from tests.rules.mutant import Mutant
 
 APPLYING = "infinitic/worker/applying.py"
 QUESTIONS = "infinitic/worker/questions.py"
+REFUSALS = "infinitic/worker/refusals.py"
 SUSPENDING = "infinitic/worker/suspending.py"
 END_RULES_TESTS = "tests/rules/test_end_rules.py"
 INBOX_RULES_TESTS = "tests/rules/test_inbox_rules.py"
@@ -48,11 +49,8 @@ MUTANTS = (
     Mutant(
         "an answer for another run is dropped",
         APPLYING,
-        (
-            "        elif _is_meant(change.instance, delivery.message.run, event):  # else it is an answer fo"
-            "r another run\n"
-        ),
-        ("        else:\n"),
+        "        if not _is_meant(instance, delivery.message.run, event):\n",
+        "        if False:\n",
         (f"{INSTANCE_RULES_TESTS}::test_an_answer_to_the_former_run_that_comes_after_a_restart_is_dropped",),
     ),
     Mutant(
@@ -64,14 +62,14 @@ MUTANTS = (
     ),
     Mutant(
         "only an ended run is restarted",
-        APPLYING,
+        SUSPENDING,
         "return change.status not in OPEN and event.workflow == change.workflow",
         "return event.workflow == change.workflow",
         (f"{INSTANCE_RULES_TESTS}::test_another_start_of_an_id_does_what_it_says_in_if_exists",),
     ),
     Mutant(
         "a restart is of the same workflow",
-        APPLYING,
+        SUSPENDING,
         "return change.status not in OPEN and event.workflow == change.workflow",
         "return change.status not in OPEN",
         (f"{INSTANCE_RULES_TESTS}::test_another_start_of_an_id_does_what_it_says_in_if_exists",),
@@ -130,19 +128,19 @@ MUTANTS = (
     ),
     Mutant(
         "a timer event that changes nothing clears its row",
-        APPLYING,
+        REFUSALS,
         (
-            "        elif isinstance(event, TimerFired) and not _awaits_timer(instance, event.position):\n"
+            "        if not awaits_timer(instance, event.position):\n"
             "            change.timers_cleared[instance.run, event.position] = None\n"
         ),
-        "",
+        "        pass\n",
         (f"{TIMER_RULES_TESTS}::test_a_fired_timers_row_that_is_swept_while_the_task_it_caused_runs_changes_nothing",),
     ),
     Mutant(
         "a row that another attempt's timer holds stays",
-        APPLYING,
-        " and not _awaits_timer(instance, event.position):",
-        ":",
+        REFUSALS,
+        "        if not awaits_timer(instance, event.position):",
+        "        if True:",
         (f"{TIMER_RULES_TESTS}::test_a_timer_of_an_attempt_that_is_over_is_nobodys",),
     ),
     Mutant(
@@ -157,7 +155,7 @@ MUTANTS = (
         APPLYING,
         (
             "            elif event is not None and message.workflow != change.workflow:\n"
-            "                self._unknown(change, event)  # nor does this\n"
+            "                unknown(change, event, self._now())  # nor does this\n"
         ),
         "",
         (f"{INBOX_RULES_TESTS}::test_a_message_for_another_workflow_of_that_id_suspends_nobody",),
@@ -165,14 +163,14 @@ MUTANTS = (
     Mutant(
         "a start of what exists needs no code",
         APPLYING,
-        ("if isinstance(event, Started) and change.status is not None and not _restarts(change, delivery):"),
+        ("if isinstance(event, Started) and change.status is not None and not suspending.restarts(change, delivery):"),
         "if False:",
         (f"{INBOX_RULES_TESTS}::test_a_start_of_an_instance_that_is_suspended_is_answered_and_does_not_wait",),
     ),
     Mutant(
         "a restart that could not be applied waits in the inbox",
         APPLYING,
-        " and not _restarts(change, delivery):",
+        " and not suspending.restarts(change, delivery):",
         ":",
         (
             f"{WORKER_BATCHES_TESTS}::test_a_restart_by_code_that_raises_what_is_no_exception_waits_for_other_code_and_stops_nobody",
@@ -224,14 +222,24 @@ MUTANTS = (
     Mutant(
         "the inbox is drained first",
         APPLYING,
-        "came = [*waiting(stored), *deliveries]",
-        "came = [*deliveries, *waiting(stored)]",
+        "came = [*waits, *deliveries]",
+        "came = [*deliveries, *waits]",
         (f"{INBOX_RULES_TESTS}::test_an_instance_that_was_mended_drains_its_inbox_first_and_in_order",),
+    ),
+    Mutant(
+        "what a change leaves of an inbox stays there",
+        APPLYING,
+        "if change.inbox_removed and change.rest:",
+        "if False:",
+        (f"{WORKER_BATCHES_TESTS}::test_what_a_change_leaves_of_an_inbox_stays_there",),
     ),
     Mutant(
         "mended code takes up what it cannot follow",
         SUSPENDING,
-        ("    if stored.record.status != FAILED:\n        return None\n"),
+        (
+            "    if stored.record.status != FAILED or program_of(programs, stored.record) is None:\n"
+            "        return None\n"
+        ),
         ("    if stored.turns:\n        return None\n"),
         (f"{REPLAY_RULES_TESTS}::test_a_run_that_failed_by_a_bug_of_its_code_is_taken_up_by_mended_code",),
     ),
@@ -252,15 +260,15 @@ MUTANTS = (
     Mutant(
         "draining raises the inbox's version",
         APPLYING,
-        "inbox + bool(change.inbox_removed)",
-        "inbox",
+        "inbox + bool(change.inbox_removed or noted)",
+        "inbox + bool(noted)",
         (f"{INBOX_RULES_TESTS}::test_an_instance_that_was_mended_drains_its_inbox_first_and_in_order",),
     ),
     Mutant(
         "who continues is not suspended any more",
         APPLYING,
-        "if change.rows or change.inbox_removed or suspended:",
-        "if change.rows or change.inbox_removed:",
+        "if change.rows or change.inbox_removed or suspended or noted:",
+        "if change.rows or change.inbox_removed or noted:",
         (
             f"{INBOX_RULES_TESTS}::test_an_instance_that_waits_for_nothing_is_not_suspended_any_more_once_its_code_is_there",
         ),
@@ -269,8 +277,8 @@ MUTANTS = (
         "what a client repeats is told about and never applied",
         APPLYING,
         (
-            "        if AGAIN in delivery.message.headers:\n"
-            "            self._asked_again(change, event)\n"
+            "        if AGAIN in delivery.message.headers and not isinstance(event, TaskCompleted | AttemptFailed):\n"
+            "            asked_again(change, event, self._now())\n"
             "        elif isinstance"
         ),
         "        if isinstance",
@@ -280,22 +288,22 @@ MUTANTS = (
     ),
     Mutant(
         "a refusal answers the workflow that called",
-        APPLYING,
-        ("        if caller is not None:\n            answer = Answer(event.id"),
-        ("        if False:\n            answer = Answer(event.id"),
+        REFUSALS,
+        "    if caller is not None:\n        answer = Answer(event.id",
+        "    if False:\n        answer = Answer(event.id",
         (f"{INSTANCE_RULES_TESTS}::test_a_child_whose_given_id_is_somebody_elses_raises_in_its_parent",),
     ),
     Mutant(
         "an instance that is given up is suspended with what it has not sent",
         APPLYING,
-        ("            held, _ = self._held(stored, None)\n"),
+        ("            held, _ = self._held(stored, problem)\n"),
         ("            held = Held(None, stored.version, stored.mark, stored.record)\n"),
         (f"{MARK_RULES_TESTS}::test_the_outputs_of_an_instance_that_is_suspended_are_sent_first",),
     ),
     Mutant(
         "a question suspends nobody",
         APPLYING,
-        "if change.inbox_added or offered:  # a question alone suspends nobody",
+        "if change.inbox_added or is_noted(change) or (offered and not change.known):",
         "if True:",
         (f"{INBOX_RULES_TESTS}::test_a_message_for_another_workflow_of_that_id_suspends_nobody",),
     ),
@@ -327,7 +335,7 @@ MUTANTS = (
     Mutant(
         "a query of a suspended instance is told why",
         QUESTIONS,
-        ("    if change.problem and is_meant:\n"),
+        ("    if problem and is_meant:\n"),
         ("    if False:\n"),
         (f"{INBOX_RULES_TESTS}::test_what_cannot_be_applied_is_put_into_the_inbox_and_acknowledged",),
     ),
@@ -355,9 +363,36 @@ MUTANTS = (
     Mutant(
         "attempts have keys of their own in the inbox",
         SUSPENDING,
-        "/{type(event).__name__}/{attempt}",
-        "/{type(event).__name__}",
+        "/{kind}/{attempt}",
+        "/{kind}",
         (f"{INBOX_RULES_TESTS}::test_each_kind_of_event_has_a_key_of_its_own_and_is_kept_once",),
+    ),
+    Mutant(
+        "each that makes one call is kept in the inbox",
+        SUSPENDING,
+        "if isinstance(event, MethodCalled) and event.caller is not None:",
+        "if False:",
+        (
+            "tests/scenarios/test_repeated_calls.py"
+            "::test_workflows_that_make_one_call_of_a_suspended_instance_all_get_its_answer",
+        ),
+    ),
+    Mutant(
+        "a retry that waits in the inbox is not received yet",
+        SUSPENDING,
+        "| AttemptFailed | Retried):",
+        "| AttemptFailed):",
+        (
+            "tests/scenarios/test_versions.py"
+            "::test_a_retry_that_waits_for_its_version_is_received_when_that_takes_the_run_up",
+        ),
+    ),
+    Mutant(
+        "an ended instance whose code is gone is not unknown to who asks it",
+        QUESTIONS,
+        'change.problem or (change.lacks if instance is None else "")',
+        "change.problem",
+        ("tests/scenarios/test_queries.py::test_who_asks_an_ended_instance_whose_code_is_gone_is_told_that",),
     ),
     Mutant(
         "every suspension raises the inbox's version",
@@ -392,8 +427,8 @@ MUTANTS = (
     Mutant(
         "the sender of what waits in an inbox is told that it was received",
         SUSPENDING,
-        '        change.refuse(event.reply_to, event.id, "received", None)\n',
-        ("        pass\n"),
+        '        change.refuse(getattr(event, "reply_to", ""), event.id, "received", None)\n',
+        "        pass\n",
         (f"{INBOX_RULES_TESTS}::test_what_cannot_be_applied_is_put_into_the_inbox_and_acknowledged",),
     ),
 )

@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         "memory: inboxes are offered to other code only",
         STORAGES_MEMORY,
-        "if instance.inbox and instance.record.fingerprint != fingerprint:",
+        "if instance.inbox and instance.record.fingerprint not in (fingerprint, BY_HAND):",
         "if instance.inbox:",
         (f"{STORAGES_SWEEPS_TESTS}::test_a_change_of_the_fingerprint_changes_who_is_offered_it",),
     ),
@@ -194,8 +194,8 @@ MUTANTS = (
     Mutant(
         "sqlite: a second start loses",
         STORAGES_SQLITE,
-        ":started, :tags, :expires, :behind) ON CONFLICT (workflow_id) DO NOTHING",
-        ":started, :tags, :expires, :behind) ON CONFLICT (workflow_id) DO UPDATE SET token = token",
+        ":started, :ended, :labels, :expires, :behind) ON CONFLICT (workflow_id) DO NOTHING",
+        ":started, :ended, :labels, :expires, :behind) ON CONFLICT (workflow_id) DO UPDATE SET token = token",
         (f"{STORAGES_APPEND_TESTS}::test_a_second_start_loses_even_with_the_same_run",),
     ),
 )

@@ -276,8 +276,8 @@ MUTANTS = (
     Mutant(
         "an ended run with commands under way waits longer for its purge",
         CHANGES,
-        "record.updated + retention * (2 if record.late else 1)",
-        "record.updated + retention",
+        "record.updated + kept * (2 if record.late else 1)",
+        "record.updated + kept",
         (f"{END_RULES_TESTS}::test_an_ended_run_waits_for_what_it_had_asked_for_one_retention_longer",),
     ),
     Mutant(

@@ -3,20 +3,27 @@
 from tests.rules.mutant import Mutant
 
 ENGINE_ARRIVING = "infinitic/engine/arriving.py"
+ENGINE_COMPLETING = "infinitic/engine/completing.py"
+ENGINE_ATTEMPTS = "infinitic/engine/attempts.py"
 ENGINE_COMPARING = "infinitic/engine/comparing.py"
 ENGINE_CONTINUING = "infinitic/engine/continuing.py"
 ENGINE_ENDING = "infinitic/engine/ending.py"
+ENGINE_OPERATIONS = "infinitic/engine/operations.py"
 ENGINE_ISSUING = "infinitic/engine/issuing.py"
+ENGINE_READING = "infinitic/engine/reading.py"
 ENGINE_REPLAYING = "infinitic/engine/replaying.py"
 ENGINE_SETTLING = "infinitic/engine/settling.py"
 ENGINE_TURNS = "infinitic/engine/turns.py"
 ENGINE_ARRIVING_TESTS = "tests/engine/test_arriving.py"
+ENGINE_COMPLETING_TESTS = "tests/engine/test_completing.py"
+ENGINE_ATTEMPTS_TESTS = "tests/engine/test_attempts.py"
 ENGINE_BRANCHES_TESTS = "tests/engine/test_branches.py"
 ENGINE_COMPARING_TESTS = "tests/engine/test_comparing.py"
 ENGINE_CONTINUING_TESTS = "tests/engine/test_continuing.py"
 ENGINE_ENDING_TESTS = "tests/engine/test_ending.py"
 ENGINE_ISSUING_TESTS = "tests/engine/test_issuing.py"
 ENGINE_JOINS_TESTS = "tests/engine/test_joins.py"
+ENGINE_PATCHES_TESTS = "tests/engine/test_patches.py"
 ENGINE_REPLAYING_TESTS = "tests/engine/test_replaying.py"
 ATTEMPT_RULES_TESTS = "tests/rules/test_attempt_rules.py"
 COMMIT_RULES_TESTS = "tests/rules/test_commit_rules.py"
@@ -35,31 +42,103 @@ MUTANTS = (
     ),
     Mutant(
         "a success while the next attempt waits clears its timer",
-        ENGINE_ARRIVING,
-        ("    if slot.next_at:\n        instance.draft.clear_timer(slot.position)\n    _answer"),
-        "    _answer",
+        ENGINE_COMPLETING,
+        "        if slot.next_at:\n            instance.draft.clear_timer(slot.position)\n        _answer",
+        "        _answer",
         (f"{ENGINE_ARRIVING_TESTS}::test_a_success_while_the_next_attempt_waits_clears_its_timer",),
     ),
     Mutant(
         "a failure counts for the current attempt only",
-        ENGINE_ARRIVING,
-        " or event.attempt != slot.attempt:",
-        ":",
+        ENGINE_ATTEMPTS,
+        "return attempt == slot.attempt and not slot.next_at",
+        "return not slot.next_at",
         (f"{ATTEMPT_RULES_TESTS}::test_the_failure_of_a_former_attempt_counts_for_nothing",),
     ),
     Mutant(
         "a failure that comes twice is one retry",
-        ENGINE_ARRIVING,
-        "if slot is None or slot.next_at or event.attempt",
-        "if slot is None or event.attempt",
+        ENGINE_ATTEMPTS,
+        "return attempt == slot.attempt and not slot.next_at",
+        "return attempt == slot.attempt",
         (f"{ATTEMPT_RULES_TESTS}::test_a_failure_that_comes_twice_is_one_retry",),
     ),
     Mutant(
+        "a completion of what is no task suspends nobody",
+        ENGINE_COMPLETING,
+        "    if not isinstance(slot, TaskSlot):\n",
+        "    if slot is None:\n",
+        (f"{ENGINE_COMPLETING_TESTS}::test_what_is_no_task_is_refused_and_nobody_is_suspended",),
+    ),
+    Mutant(
+        "a value by hand that does not fit is refused",
+        ENGINE_COMPLETING,
+        "        if error is not None:\n            return Refusal",
+        "        if False:\n            return Refusal",
+        (f"{ENGINE_COMPLETING_TESTS}::test_a_value_that_does_not_fit_is_refused_and_the_task_stays_open",),
+    ),
+    Mutant(
+        "a completion by hand that is repeated is known",
+        ENGINE_COMPLETING,
+        "    remember(instance, event.id)\n    return slot",
+        "    return slot",
+        (
+            f"{ENGINE_COMPLETING_TESTS}::test_a_second_answer_by_hand_changes_nothing_and_a_repeat_of_the_first_is_known",
+        ),
+    ),
+    Mutant(
         "a timer of a former attempt is ignored",
-        ENGINE_ARRIVING,
-        "isinstance(slot, TaskSlot) and slot.next_at and slot.attempt == event.attempt",
-        "isinstance(slot, TaskSlot) and slot.next_at",
+        ENGINE_ATTEMPTS,
+        "elif slot.next_at and slot.attempt == event.attempt:",
+        "elif slot.next_at:",
         (f"{TIMER_RULES_TESTS}::test_a_timer_of_an_attempt_that_is_over_is_nobodys",),
+    ),
+    Mutant(
+        "a deadline that was moved does not pass at its old time",
+        ENGINE_ATTEMPTS,
+        "        if instance.at < deadlines.get(slash + which, FAR):",
+        "        if slash + which not in deadlines:",
+        (f"{ENGINE_ATTEMPTS_TESTS}::test_each_heartbeat_moves_the_deadline_and_the_old_one_changes_nothing",),
+    ),
+    Mutant(
+        "the row of a deadline that passed goes once what comes of it is sent",
+        ENGINE_ATTEMPTS,
+        "        del deadlines[slash + which]",
+        "        deadlines[slash + which]",
+        (f"{ENGINE_ATTEMPTS_TESTS}::test_the_limit_in_all_holds_while_the_next_attempt_is_waited_for",),
+    ),
+    Mutant(
+        "a delegated task whose function has returned is not listened to any more",
+        ENGINE_ATTEMPTS,
+        " and not slot.next_at and not slot.delegated",
+        " and not slot.next_at",
+        (f"{ENGINE_ATTEMPTS_TESTS}::test_a_delegated_task_whose_function_has_returned_may_be_silent_but_not_for_ever",),
+    ),
+    Mutant(
+        "the limits of a failed task that runs again begin anew",
+        ENGINE_OPERATIONS,
+        "    watch(instance, slot)\n",
+        "",
+        (f"{ENGINE_ATTEMPTS_TESTS}::test_a_dispatched_task_that_broke_a_limit_runs_again_with_its_limits_begun_anew",),
+    ),
+    Mutant(
+        "a late success is recorded once",
+        ENGINE_COMPLETING,
+        "        instance.overran.discard(event.position)\n",
+        "        pass\n",
+        (f"{ENGINE_ATTEMPTS_TESTS}::test_a_late_success_is_recorded_once_and_nothing_comes_of_it",),
+    ),
+    Mutant(
+        "a retry of the run begins the deadlines of its tasks anew",
+        ENGINE_REPLAYING,
+        "    watch_all_anew(instance)\n",
+        "",
+        (f"{ENGINE_ATTEMPTS_TESTS}::test_a_retry_of_the_run_begins_the_limits_anew",),
+    ),
+    Mutant(
+        "the end of a run clears the deadlines of what runs on",
+        ENGINE_ENDING,
+        "            slot.watch.deadlines.clear()\n",
+        "            pass\n",
+        (f"{ENGINE_ATTEMPTS_TESTS}::test_a_run_that_ends_clears_the_deadlines_of_what_runs_on",),
     ),
     Mutant(
         "a limit of the run before its retry is ignored",
@@ -80,12 +159,12 @@ MUTANTS = (
         ENGINE_ARRIVING,
         (
             "    if event.id in instance.senders:\n"
-            "        return False\n"
+            "        return _called_before(instance, event)\n"
             "    if instance.ended:\n"
-            "        return _finished(instance)\n"
+            "        return finished(instance)\n"
             "    try:"
         ),
-        ("    if instance.ended:\n        return _finished(instance)\n    try:"),
+        "    if instance.ended:\n        return finished(instance)\n    try:",
         (f"{ENGINE_ARRIVING_TESTS}::test_a_call_is_known_by_its_id",),
     ),
     Mutant(
@@ -98,8 +177,8 @@ MUTANTS = (
     Mutant(
         "an ended run takes no signal",
         ENGINE_ARRIVING,
-        ("    if instance.ended and instance.status != FAILED:\n        return _finished(instance)\n    waiting"),
-        "    waiting",
+        "    if instance.ended and instance.status != FAILED:\n        return _moves_over",
+        "    if False:\n        return _moves_over",
         (f"{COMMIT_RULES_TESTS}::test_what_is_too_large_to_be_sent_is_the_commands_failure_and_part_of_history",),
     ),
     Mutant(
@@ -112,22 +191,22 @@ MUTANTS = (
     Mutant(
         "an ended run takes no call",
         ENGINE_ARRIVING,
-        ("    if instance.ended:\n        return _finished(instance)\n    try:"),
+        "    if instance.ended:\n        return finished(instance)\n    try:",
         "    try:",
         (f"{ENGINE_ARRIVING_TESTS}::test_a_run_that_has_ended_takes_no_signal_no_call_and_no_cancellation",),
     ),
     Mutant(
         "the last 10,000 senders are remembered",
-        ENGINE_ARRIVING,
-        ("    if len(instance.senders) > SENDERS:\n        del instance.senders[next(iter(instance.senders))]\n"),
+        ENGINE_OPERATIONS,
+        "    if len(instance.senders) > SENDERS:\n        del instance.senders[next(iter(instance.senders))]\n",
         "",
         (f"{ENGINE_ARRIVING_TESTS}::test_the_last_10_000_ids_are_remembered",),
     ),
     Mutant(
         "an answer to what was never issued is never dropped",
-        ENGINE_ARRIVING,
-        ("        raise instance.divergence\n\n\nARRIVE"),
-        ("\n\nARRIVE"),
+        ENGINE_COMPLETING,
+        "        raise instance.divergence\n",
+        "        pass\n",
         (f"{INSTANCE_RULES_TESTS}::test_an_answer_to_what_history_never_issued_suspends_and_is_kept",),
     ),
     Mutant(
@@ -149,12 +228,12 @@ MUTANTS = (
         ENGINE_SETTLING,
         ("        instance.receivers[slot.channel].remove(slot)\n"),
         ("        pass\n"),
-        (f"{ENGINE_JOINS_TESTS}::test_gather_raises_the_first_failure_and_tasks_run_on_while_timers_and_receives_go",),
+        ("tests/engine/test_receiving.py::test_a_receive_that_lost_is_asked_no_more",),
     ),
     Mutant(
         "an answer that today's types cannot read suspends",
-        ENGINE_ARRIVING,
-        ("    elif error is not None:\n        raise instance.unreadable(slot.position, error)\n"),
+        ENGINE_COMPLETING,
+        "    elif error is not None:\n        raise instance.unreadable(slot.position, error)\n",
         "",
         (
             f"{ENGINE_ARRIVING_TESTS}::test_an_answer_that_only_today_s_types_cannot_read_is_not_raised_into_the_workflow",
@@ -184,7 +263,7 @@ MUTANTS = (
     Mutant(
         "continue-as-new moves the tags",
         ENGINE_CONTINUING,
-        'tags=tuple(options.get("tags", old.tags)),',
+        'tags=tuple(options.get("tags", instance.tags)),',
         'tags=tuple(options.get("tags", ())),',
         (f"{END_RULES_TESTS}::test_tags_and_the_client_that_waits_go_with_the_run",),
     ),
@@ -198,8 +277,8 @@ MUTANTS = (
     Mutant(
         "continue-as-new cancels open tasks",
         ENGINE_ENDING,
-        "cancelled=end.status in (CANCELLED, CONTINUED)",
-        "cancelled=end.status == CANCELLED",
+        "cancelled=end.status in (CANCELLED, CONTINUED, TERMINATED)",
+        "cancelled=end.status in (CANCELLED, TERMINATED)",
         (f"{ENGINE_CONTINUING_TESTS}::test_nobody_is_told_tasks_and_children_are_cancelled_and_timers_dropped",),
     ),
     Mutant(
@@ -275,15 +354,15 @@ MUTANTS = (
     Mutant(
         "a retry is known by its id",
         ENGINE_REPLAYING,
-        ("[*(turn.event.id for turn in retries), key]"),
+        "[*(turn.event.id for turn in retries), event.id]",
         "[]",
         (f"{ENGINE_REPLAYING_TESTS}::test_each_retry_is_known_by_its_id",),
     ),
     Mutant(
         "a retry that was followed by another one is known by its id",
         ENGINE_REPLAYING,
-        ("[*(turn.event.id for turn in retries), key]"),
-        "[key]",
+        "[*(turn.event.id for turn in retries), event.id]",
+        "[event.id]",
         (f"{ENGINE_REPLAYING_TESTS}::test_each_retry_is_known_by_its_id",),
     ),
     Mutant(
@@ -306,15 +385,15 @@ MUTANTS = (
     Mutant(
         "a retry resets the policy only",
         ENGINE_REPLAYING,
-        ("            slot.uncounted = event.attempt\n"),
-        ("            slot.uncounted = 0\n"),
+        ("        slot.uncounted = slot.attempt\n"),
+        ("        slot.uncounted = 0\n"),
         (f"{ATTEMPT_RULES_TESTS}::test_attempt_numbers_never_start_again_and_the_task_keeps_its_id",),
     ),
     Mutant(
         "time never goes back",
         ENGINE_TURNS,
-        "Draft(), LIVE, max(before, at)",
-        "Draft(), LIVE, at",
+        "Draft(tags=instance.tags), LIVE, max(before, at)",
+        "Draft(tags=instance.tags), LIVE, at",
         (f"{INSTANCE_RULES_TESTS}::test_the_time_of_a_turn_is_never_before_that_of_the_turn_before",),
     ),
     Mutant(
@@ -325,20 +404,10 @@ MUTANTS = (
         (f"{ENGINE_ARRIVING_TESTS}::test_a_repeat_of_any_event_changes_nothing",),
     ),
     Mutant(
-        "a query that changes the state is refused",
-        ENGINE_TURNS,
-        (
-            "        if before != _image(instance):\n"
-            '            raise ReadOnly("a change of the instance\'s attributes")\n'
-        ),
-        "",
-        (f"{MARK_RULES_TESTS}::test_an_instance_that_a_query_spoilt_sends_its_outputs_once",),
-    ),
-    Mutant(
         "another position diverges",
         ENGINE_COMPARING,
-        "issued is None or issued.position != asked.position or not same",
-        "issued is None or not same",
+        "issued is None or issued.position != asked.position or not agrees",
+        "issued is None or not agrees",
         (f"{ENGINE_COMPARING_TESTS}::test_the_same_command_of_another_branch_diverges",),
     ),
     Mutant(
@@ -396,5 +465,33 @@ MUTANTS = (
         "if old is not None and same(old, asked, declared):",
         "if False:",
         (f"{ENGINE_REPLAYING_TESTS}::test_unchanged_commands_of_the_failed_turn_carry_on_without_being_sent_again",),
+    ),
+    Mutant(
+        "what history keeps of a patch is passed over",
+        ENGINE_COMPARING,
+        "type(commands[draft.taken]) is history.PatchIssued",
+        "False",
+        (f"{ENGINE_PATCHES_TESTS}::test_once_the_code_asks_no_more_what_history_keeps_of_it_is_passed_over",),
+    ),
+    Mutant(
+        "a run that was here before a patch has it not",
+        "infinitic/engine/ambient.py",
+        "patches[patch] = recorded is None or patch in",
+        "patches[patch] = True or patch in",
+        (f"{ENGINE_PATCHES_TESTS}::test_a_run_that_was_here_before_the_change_goes_on_as_it_began",),
+    ),
+    Mutant(
+        "an instance keeps its version",
+        "infinitic/engine/programs.py",
+        "return program.versions.get(record.version or 1) if",
+        "return program if",
+        ("tests/scenarios/test_versions.py::test_new_instances_take_the_highest_version_and_running_ones_keep_theirs",),
+    ),
+    Mutant(
+        "a run that continues takes the highest version",
+        ENGINE_CONTINUING,
+        "        version=0,\n",
+        "",
+        ("tests/scenarios/test_versions.py::test_children_and_the_runs_that_follow_take_the_highest_version",),
     ),
 )

@@ -2,6 +2,9 @@
 
 from tests.rules.mutant import Mutant
 
+BATCHES = "infinitic/worker/batches.py"
+BROADCASTING = "infinitic/worker/broadcasting.py"
+ENGINE_TAGS = "infinitic/engine/tags.py"
 HELD = "infinitic/worker/held.py"
 LOADING = "infinitic/worker/loading.py"
 MARKS = "infinitic/worker/marks.py"
@@ -10,6 +13,7 @@ REPORTING = "infinitic/worker/reporting.py"
 ROUTING = "infinitic/worker/routing.py"
 SWEEPS = "infinitic/worker/sweeps.py"
 TIMERS = "infinitic/worker/timers.py"
+BROADCASTING_TESTS = "tests/worker/test_broadcasting.py"
 ATTEMPT_RULES_TESTS = "tests/rules/test_attempt_rules.py"
 COMMIT_RULES_TESTS = "tests/rules/test_commit_rules.py"
 END_RULES_TESTS = "tests/rules/test_end_rules.py"
@@ -53,9 +57,9 @@ MUTANTS = (
     Mutant(
         "what this very code could not do is not tried again",
         LOADING,
-        ("if stored.record.status == SUSPENDED and stored.record.fingerprint == program.fingerprint:"),
+        "if stored.record.status == SUSPENDED and stored.record.fingerprint in (highest.served, BY_HAND):",
         "if False:",
-        (f"{MARK_RULES_TESTS}::test_an_instance_that_is_suspended_by_who_has_sent_its_outputs_sends_them_once",),
+        (f"{WORKER_SWEEPS_TESTS}::test_what_this_very_code_could_not_continue_it_does_not_try_after_a_restart_either",),
     ),
     Mutant(
         "tasks are published again only while they are open",
@@ -88,17 +92,14 @@ MUTANTS = (
     Mutant(
         "the timers of an instance that is taken over are known",
         LOADING,
-        ("    held.timers = stored.timers\n"),
-        "",
+        "held.timers, held.turns = stored.timers, stored.turns",
+        "held.turns = stored.turns",
         (f"{WORKER_BATCHES_TESTS}::test_who_takes_an_instance_over_holds_its_timers_too",),
     ),
     Mutant(
         "a retry that is published again says why the attempt before failed",
         LOADING,
-        (
-            "        if isinstance(event, AttemptFailed) and event.position in found:\n"
-            "            found[event.position] = Asked(found[event.position].issued, event.error)\n"
-        ),
+        ("        if position in found:\n            found[position] = found[position].after(turn.event)\n"),
         "",
         (f"{ATTEMPT_RULES_TESTS}::test_a_retry_is_made_whoever_dies_between_the_attempts",),
     ),
@@ -161,9 +162,34 @@ MUTANTS = (
     Mutant(
         "an instance is offered once in a while",
         SWEEPS,
-        "[(name, id) for name, id in found if id not in self._offered]",
-        "[*found]",
+        "if age < (UNHEARD if waits and id not in unable else OFFER_AGAIN):",
+        "if False:",
         (f"{MARK_RULES_TESTS}::test_an_instance_whose_mark_is_behind_is_offered_once_in_a_while",),
+    ),
+    Mutant(
+        "what waits although it was offered is taken here: its key may lie with other code",
+        SWEEPS,
+        "here = waits and (id in unable or age < REMEMBERED)",
+        "here = False",
+        (
+            f"{WORKER_SWEEPS_TESTS}::test_an_instance_whose_key_lies_with_code_that_cannot_continue_it_goes_on_elsewhere",
+        ),
+    ),
+    Mutant(
+        "what was tried in vain hides nothing that was not",
+        SWEEPS,
+        "now - BEHIND, PAGE + len(unable)",
+        "now - BEHIND, PAGE",
+        (f"{WORKER_SWEEPS_TESTS}::test_instances_that_two_codes_cannot_continue_hide_no_other",),
+    ),
+    Mutant(
+        "two codes that cannot go on with an instance do not try it in turn",
+        LOADING,
+        "    if problem:\n        return held, InfiniticError(problem)",
+        "    if problem and stored.record.fingerprint == highest.served:\n        return held, InfiniticError(problem)",
+        (
+            f"{WORKER_SWEEPS_TESTS}::test_two_codes_that_both_cannot_continue_an_instance_do_not_try_it_in_turn_for_ever",
+        ),
     ),
     Mutant(
         "signals that came too early are looked at again",
@@ -175,15 +201,15 @@ MUTANTS = (
     Mutant(
         "only marks that are behind for some time are offered",
         SWEEPS,
-        "conductor.registry.fingerprints, now - BEHIND, PAGE",
-        "conductor.registry.fingerprints, now + BEHIND, PAGE",
+        "fingerprints, now - BEHIND, PAGE",
+        "fingerprints, now + BEHIND, PAGE",
         (f"{WORKER_BATCHES_TESTS}::test_the_same_input_gives_the_same_appends_and_messages_in_the_same_order",),
     ),
     Mutant(
         "a new release of this library is new code too",
         REGISTRY,
-        'f"{FORMAT}\\n{name}',
-        'f"{name}',
+        'f"{FORMAT}\\n{program.name}',
+        'f"{program.name}',
         (
             f"{INBOX_RULES_TESTS}::test_a_higher_format_waits_for_the_release_that_reads_it_though_the_workflows_code_is_the_same",
         ),
@@ -229,6 +255,41 @@ MUTANTS = (
         "Outgoing(workflow_topic(name), message.workflow_id, replace(message, workflow=name))",
         "Outgoing(delivery.topic, message.workflow_id, message)",
         (f"{WORKER_BATCHES_TESTS}::test_routed_and_direct_messages_for_one_instance_may_come_in_one_batch",),
+    ),
+    Mutant(
+        "what is to be sent on by a router is not given back",
+        BATCHES,
+        "for one in (*self.pending, *self.router.waiting)}",
+        "for one in self.pending}",
+        (f"{BROADCASTING_TESTS}::test_what_the_router_has_in_hand_is_given_back_to_nobody",),
+    ),
+    Mutant(
+        "each of many gets an event under an id that is the same on every repeat",
+        BROADCASTING,
+        "id=id_for(broadcast.event.id, record.workflow_id)",
+        "id=str(id(record))",
+        (f"{BROADCASTING_TESTS}::test_a_crash_at_any_page_neither_loses_nor_doubles_anything",),
+    ),
+    Mutant(
+        "the next page begins where the last one ended",
+        BROADCASTING,
+        "PAGE, broadcast.after)",
+        "PAGE, broadcast.after and '0:')",
+        (f"{BROADCASTING_TESTS}::test_one_page_is_served_in_a_step_and_the_rest_sent_on",),
+    ),
+    Mutant(
+        "what was not sent is sent with the tags of its turn",
+        LOADING,
+        "origin_of(stored.workflow_id, first, tags[number])",
+        "origin_of(stored.workflow_id, first)",
+        (f"{BROADCASTING_TESTS}::test_outputs_that_were_not_sent_are_sent_with_the_tags_that_were_there",),
+    ),
+    Mutant(
+        "tags of a turn that a retry voids count no more",
+        ENGINE_TAGS,
+        "if voids in begun:",
+        "if voids in ():",
+        ("tests/engine/test_tags.py::test_a_retry_takes_back_the_tags_of_the_turn_that_failed",),
     ),
     Mutant(
         "what waits in the inbox and cannot be read is put away under its workflow",

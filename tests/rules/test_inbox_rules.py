@@ -4,8 +4,17 @@ import pytest
 from msgspec.structs import replace
 
 from dsl import Flow, workflow
-from infinitic.events import AttemptFailed, CancelRequested, SignalReceived, TaskCompleted, TimerFired
-from infinitic.messages import Delivery, Message, encode_message, event_message
+from infinitic.events import (
+    AttemptFailed,
+    CancelRequested,
+    ResumeRequested,
+    SignalReceived,
+    SuspendRequested,
+    TaskCompleted,
+    TerminateRequested,
+    TimerFired,
+)
+from infinitic.messages import AGAIN, Delivery, Message, encode_message, event_message
 from infinitic.records import Append, InboxItem, Version
 from infinitic.serialization import error_value
 from infinitic.topics import dead_topic, workflow_topic
@@ -168,6 +177,7 @@ def test_a_start_that_cannot_be_applied_waits_in_the_inbox_of_an_instance_withou
     hand.step()
     assert town.record().status == ("completed" if able else "suspended")
     assert town.stored().version == (Version(RUN, 2) if able else Version(RUN, 0, 1))
+    place = town.record().started
     give(hand, start)
     hand.step()
     hand.crash()
@@ -177,6 +187,7 @@ def test_a_start_that_cannot_be_applied_waits_in_the_inbox_of_an_instance_withou
 
     assert (result(town), town.events()) == ([7], ["Started", "SignalReceived"])
     assert town.stored().inbox == ()
+    assert town.record().started == place  # in lists, and among those that a broadcast has reached
 
 
 def test_a_start_of_an_instance_that_is_suspended_is_answered_and_does_not_wait(town):
@@ -419,3 +430,90 @@ def test_a_higher_format_waits_for_the_release_that_reads_it_though_the_workflow
     sweep(town, new)
 
     assert (result(town), published(town)) == ([3], [])
+
+
+# ----------------------------------------------------------------------- what ends it, beside what it cannot bear
+
+
+class Torn(BaseException):
+    """What is no `Exception`."""
+
+
+@workflow
+def tearing(at: int) -> Flow[None]:
+    for number in range(at):
+        assert (yield from numbers.receive()) == number
+    raise Torn
+
+
+@pytest.mark.parametrize("also", ["signal", ""])
+@pytest.mark.parametrize("kept", [True, False], ids=["in hand", "loaded"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_termination_that_comes_with_what_its_code_cannot_bear_ends_it(town, at, kept, also):
+    hand = town.conductor(tearing)
+    town.start(tearing(at))
+    if at:
+        hand.step()
+    if not kept:
+        hand.crash()
+        hand = town.conductor(tearing)
+    for number in range(at):
+        town.signal("tearing", "w", "numbers", number)
+    town.send("tearing", "w", TerminateRequested("t", reason="enough", reply_to="c"))
+    after = town.signal("tearing", "w", "numbers", 9) if also else ""
+    for _ in range(5):
+        hand.step()
+
+    assert (town.record().status, town.stored().inbox) == ("terminated", ())
+    told = {one.call_id: one.status for one in town.told()}
+    assert (told["t"], told[after]) == ("received", "finished" if also else "terminated")
+    assert town.events() == ["Started", "TerminateRequested"]
+    assert nothing_left(town, ["tearing"])
+
+
+def test_a_termination_that_waits_in_an_inbox_ends_its_instance_with_the_next_message(town):
+    begun(town).crash()
+    stored = town.stored()
+    message = event_message(TerminateRequested("t", reason="enough"), workflow="journey", workflow_id="w")
+    version = replace(stored.version, inbox=stored.version.inbox + 1)
+    item = InboxItem("t", encode_message(message))
+    append = Append(
+        workflow="journey",
+        workflow_id="w",
+        expected=stored.version,
+        version=version,
+        token="t",
+        mark=stored.mark,
+        inbox_added=(item,),
+    )
+    town.storage.append([append])
+    wrong = release(town, "x", "wrong")
+    signal = town.signal("journey", "w", "numbers", 1)
+    wrong.work()
+
+    assert (town.record().status, town.stored().inbox) == ("terminated", ())
+    assert [(one.call_id, one.status) for one in town.told() if one.call_id] == [(signal, "finished")]
+    assert town.events() == ["Started", "TaskCompleted", "TerminateRequested"]
+
+
+# ------------------------------------------------------------------------------ what is asked for again
+
+
+def test_a_resume_that_was_refused_is_refused_once_more_when_its_answer_was_lost(town):
+    begun(town).crash()
+    wrong = release(town, "x", "wrong")
+    town.send("journey", "w", SuspendRequested("s", reason="a pause", reply_to="c"))
+    resume = event_message(ResumeRequested("r", reply_to="c"), workflow="journey", workflow_id="w", reply_to="c")
+    for headers in ({}, {}, {AGAIN: "1"}, {AGAIN: "1"}):
+        town.publish("journey", "w", replace(resume, headers=headers))
+        wrong.work()
+    told = [(one.call_id, one.status) for one in town.told()]
+    reason = town.record().reason
+
+    assert told == [("s", "received"), *[("r", "refused")] * 4]
+    assert (reason.startswith("w: history says"), len(town.record().starts)) == (True, 3)
+    town.send("journey", "w", SuspendRequested("again", reason="a pause", reply_to="c"))
+    wrong.work()
+    town.publish("journey", "w", replace(resume, headers={AGAIN: "1"}))
+    wrong.work()
+    assert [(one.call_id, one.status) for one in town.told()] == [("again", "received"), ("r", "received")]

@@ -51,8 +51,12 @@ def copy(tmp_path_factory):
 
 
 def run(place: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    """Run these tests there; what was compiled before a file was changed must not be taken for it."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout=30", "-p", "no:cacheprovider", *tests]
+    """Run these tests there; what was compiled before a file was changed must not be taken for it.
+
+    A time limit ends the process: an exception would be one more that a worker survives.
+    """
+    limit = ("--timeout=30", "--timeout-method=thread")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *limit, "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
 

@@ -14,10 +14,10 @@ from infinitic.client import Client
 from infinitic.storages import Storage
 from infinitic.worker import Worker
 from tests.scenarios.given import Stage, open_at
-from tests.scenarios.places import PLACES, Place
+from tests.scenarios.places import PLACES, PROVEN, Place
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.proof] * (name in PROVEN)) for name in PLACES])
 def place(request, tmp_path) -> Iterator[Place]:
     with PLACES[request.param](tmp_path) as names:
         yield names

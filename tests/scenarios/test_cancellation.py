@@ -7,6 +7,7 @@ import pytest
 
 from dsl import Cancelled, Channel, Flow, Retry, compensations, gather, sleep, spawn, task, workflow
 from infinitic.errors import WorkflowCancelled, WorkflowFailed
+from infinitic.events import CancelRequested
 from tests.scenarios.given import events, until
 
 go = Channel(str, name="go")
@@ -214,3 +215,49 @@ def test_an_async_task_hears_that_nobody_wants_it_any_more(serve, client):
     with pytest.raises(WorkflowCancelled):
         handle.result(20)
     until(lambda: heard == ["cancelled"])
+
+
+@task(retry=Retry(max_attempts=2, initial=3600, maximum=3600))
+def later() -> None:
+    raise LookupError("not yet")
+
+
+@workflow
+def trying() -> Flow[None]:
+    yield from later()
+
+
+def test_a_run_is_cancelled_while_it_waits_for_the_next_attempt_of_a_task(serve, client, storage):
+    serve(trying, later)
+    handle = client.start(trying(), id="t")
+    until(lambda: "AttemptFailed" in events(handle.history()))
+    handle.cancel(timeout=20)
+
+    with pytest.raises(WorkflowCancelled):
+        handle.result(20)
+    assert events(handle.history()) == ["Started", "AttemptFailed", "CancelRequested"]
+    until(lambda: storage.load("t").timers == ())
+
+
+def test_a_run_is_cancelled_before_its_first_turn(serve, client):
+    undone.clear()
+    handle = client.start(patient(), id="p")
+    handle._session.publish(handle._operation(CancelRequested("c-1")))  # both wait for the worker that comes now
+    serve(patient)
+
+    with pytest.raises(WorkflowCancelled):
+        handle.result(20)
+    assert events(handle.history()) == ["Started", "CancelRequested"]
+
+
+def test_a_cancellation_that_comes_with_the_last_event_comes_too_late_or_in_time(serve, client):
+    first = serve(patient)
+    handle = client.start(patient(), id="p")
+    waits(client, "p")
+    first.close()
+    client.start(go.by_id("p").send("on"))
+    handle._session.publish(handle._operation(CancelRequested("c-1")))
+    serve(patient)
+
+    assert handle.result(20) == "on"  # they come in the order in which one client sent them
+    assert events(handle.history()) == ["Started", "SignalReceived"]

@@ -72,6 +72,25 @@ def test_a_thousand_signals_in_one_burst(serve, client):
     assert handle.result(60) == list(range(1000))
 
 
+def test_ten_thousand_signals_in_one_burst_keep_their_order_though_they_come_twice(serve, client, place):
+    serve(collecting)
+    handle = client.start(collecting(10_001), id="c")
+    until(lambda: client.count(collecting))
+    signals = [SignalReceived(new_id(), "numbers", value=Raw(b"%d" % number)) for number in range(10_000)]
+    burst = [
+        Outgoing(workflow_topic("collecting"), "c", event_message(signal, workflow="collecting", workflow_id="c", at=1))
+        for signal in signals
+    ]
+    backend = open_at(place)
+    for _ in range(2):
+        for start in range(0, 10_000, 1_000):
+            backend.transport.publish(burst[start : start + 1_000])
+    backend.close()
+    client.run(numbers.by_id("c").send(10_000), timeout=60)
+
+    assert handle.result(60) == list(range(10_001))
+
+
 def test_a_signal_that_came_twice_counts_once(serve, client):
     serve(collecting)
     handle = client.start(collecting(2), id="c")
@@ -182,6 +201,66 @@ def test_a_signal_of_the_wrong_type_is_refused_by_the_instance_too(serve, client
     client.run(Desk.by_id("d").papers.send(5), timeout=20)
 
     assert handle.result(20) == [5]
+
+
+unread = Channel(str, name="papers")
+
+
+@workflow
+def telling_all() -> Flow[None]:
+    yield from unread.by_id("d").send("by id")
+    yield from unread.by_tag("desk").send("by tag")
+
+
+def test_a_refused_signal_whose_sender_does_not_wait_is_kept_for_people_with_the_reason(serve, client, caplog):
+    class Desk(Workflow):
+        papers = Channel(int)
+
+        @method
+        def run(self) -> Flow[int]:
+            return (yield from self.papers.receive())
+
+    serve(Desk, telling_all)
+    handle = client.start(Desk.run(), id="d", tags=["desk"])
+    until(lambda: client.count(Desk))
+    client.run(telling_all(), timeout=20)
+    why = "which refuses it: channel 'papers': Expected `int`, got `str`"
+    told = f"a signal for Desk 'd', {why}; moved to workflow:Desk:dead"
+    until(lambda: caplog.text.count(told) == 2)
+    client.run(Desk.by_id("d").papers.send(5), timeout=20)
+
+    assert handle.result(20) == 5
+
+
+def test_a_signal_that_waited_while_its_channel_became_narrower_is_kept_for_people(serve, client, caplog, deploy):
+    source = """
+from dsl import Channel, Flow, Workflow, method
+
+class Desk(Workflow):
+    papers = Channel[{type}]()
+
+    @method
+    def run(self) -> Flow[int]:
+        return (yield from self.papers.receive())
+"""
+    wide, narrow = deploy(source.format(type="int | str")), deploy(source.format(type="int"))
+    first = serve(wide.Desk)
+    handle = client.start(wide.Desk.run(), id="d")
+    until(lambda: client.count(wide.Desk))
+    handle.suspend(timeout=20)
+    client.run(wide.Desk.by_id("d").papers.send("five"), timeout=20)  # its sender is told that it came
+    first.close()
+    serve(narrow.Desk)
+    handle.resume(timeout=20)
+    until(
+        lambda: (
+            "a signal for Desk 'd', which refuses it: channel 'papers': Expected `int`, got `str`; moved to"
+            in caplog.text
+        )
+    )
+    client.run(narrow.Desk.by_id("d").papers.send(5), timeout=20)
+
+    assert handle.result(20) == 5
 
 
 @task

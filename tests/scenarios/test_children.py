@@ -304,3 +304,17 @@ def test_a_child_that_nobody_awaits_ends_after_its_parent(serve, client):
     assert handle.result(20) == "gone"
     until(lambda: "Answered" in events(handle.history()))
     assert client.count(child, status="completed") == 1
+
+
+@workflow
+def deep(left: int) -> Flow[list[str | None]]:
+    me = current_workflow()
+    if left == 0:
+        return [me.name, me.parent, me.root]
+    return (yield from deep(left - 1).options(id=f"deep-{left - 1}"))
+
+
+def test_recursion_to_a_depth_of_a_hundred(serve, client):
+    serve(deep)
+
+    assert client.start(deep(100), id="deep-100").result(60) == ["deep", "deep-1", "deep-100"]

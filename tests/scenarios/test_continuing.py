@@ -7,9 +7,11 @@ from dsl import (
     Flow,
     ProtocolError,
     Retry,
+    Workflow,
     continue_as_new,
     current_workflow,
     dispatch,
+    method,
     sleep,
     task,
     workflow,
@@ -273,3 +275,139 @@ def test_a_cancelled_parent_leaves_a_later_run_under_its_childs_id_alone(serve, 
         handle.result(20)
 
     assert again.result(20) == 5
+
+
+@workflow
+def summing_up(seen: str = "") -> Flow[str]:
+    number = yield from numbers.receive()
+    if not healthy:
+        raise LookupError("not yet")
+    if number:
+        yield from continue_as_new(summing_up(f"{seen} {number}"))
+    return seen
+
+
+def test_a_retried_run_may_go_on_as_new_and_signals_that_came_since_move_over_in_order(serve, client):
+    healthy.clear()
+    serve(summing_up)
+    handle = client.start(summing_up(), id="s")
+    client.run(numbers.by_id("s").send(1), timeout=20)
+    with pytest.raises(WorkflowFailed):
+        handle.result(20)
+    for number in (2, 3):
+        client.run(numbers.by_id("s").send(number).options(id=f"{number}"), timeout=20)
+    healthy.append(True)
+    handle.retry(timeout=20)
+    client.run(numbers.by_id("s").send(3).options(id="3"), timeout=20)  # which it has
+    client.run(numbers.by_id("s").send(0), timeout=20)
+
+    assert handle.result(20) == " 1 2 3"
+
+
+class Round(Workflow):
+    """Goes on as new at once, or when it is told to."""
+
+    go = Channel(int)
+
+    @method
+    def run(self, at_once: bool, round: int = 1) -> Flow[int]:
+        if round == 1 and not at_once:
+            yield from self.go.receive()
+        if round == 1:
+            yield from continue_as_new(Round.run(at_once, 2))
+        return (yield from self.go.receive())
+
+    @method
+    def double(self, number: int) -> int:
+        return number * 2
+
+    @double.validator
+    def only_small(self, number: int) -> None:
+        if number > 100:
+            raise ValueError("too many")
+
+
+round_ = Round.by_id("r")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_call_that_came_with_the_start_runs_once_though_the_run_goes_on_as_new(serve, client, at_once):
+    serve(Round)
+
+    assert client.run(round_.double(5), start=Round.run(at_once), timeout=20) == 10
+    for number in [6] if at_once else [5, 6]:
+        client.run(round_.go.send(number), timeout=20)
+    assert client.get("r", Round.run).result(20) == 6
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_signal_that_came_with_the_start_comes_once_though_the_run_goes_on_as_new(serve, client, at_once):
+    serve(Round)
+    client.run(round_.go.send(5), start=Round.run(at_once), timeout=20)
+    if not at_once:
+        client.run(round_.go.send(6), timeout=20)
+
+    assert client.get("r", Round.run).result(20) == (5 if at_once else 6)
+
+
+def test_a_call_with_the_start_that_is_refused_by_the_run_that_follows_at_once_is_refused_alone(serve, client):
+    serve(Round)
+    with pytest.raises(ValueError, match="too many"):
+        client.run(round_.double(500), start=Round.run(True), timeout=20)
+    client.run(round_.go.send(6), timeout=20)
+
+    assert client.get("r", Round.run).result(20) == 6
+
+
+class Rolling(Workflow):
+    go = Channel(str)
+
+    @method
+    def run(self, rounds: int) -> Flow[str]:
+        said = yield from self.go.receive()
+        if rounds:
+            yield from continue_as_new(Rolling.run(rounds - 1))
+        return said
+
+    @method
+    def note(self, text: str) -> str:
+        return text
+
+
+def test_what_came_along_with_the_first_start_does_not_come_along_with_the_next(serve, client):
+    serve(Rolling)
+    ada = Rolling.by_id("ada")
+    assert client.run(ada.note("hi"), start=Rolling.run(1), timeout=20) == "hi"
+    for word in ("one", "two"):
+        client.run(ada.go.send(word), timeout=20)
+
+    handle = client.get("ada", Rolling.run)
+    assert handle.result(20) == "two"
+    assert events(handle.history()) == ["Started", "SignalReceived"]
+    assert handle.history()[0].event.also is None
+
+
+def test_only_the_first_run_of_a_chain_is_delayed_by_its_start(serve, client):
+    serve(Rolling)
+    handle = client.start(Rolling.run(1), id="r", delay=0.05)
+    for word in ("one", "two"):
+        client.run(Rolling.by_id("r").go.send(word), timeout=20)
+
+    assert handle.result(20) == "two"
+    first = handle.history()[0].event
+    assert (first.delay, "TimerFired" in events(handle.history())) == (0, False)
+
+
+@workflow
+def putting_off(rounds: int) -> Flow[int]:
+    if rounds:
+        yield from continue_as_new(putting_off(rounds - 1).options(delay=0.05))
+    return rounds
+
+
+def test_a_run_may_put_off_the_next_one(serve, client):
+    serve(putting_off)
+    handle = client.start(putting_off(1), id="p")
+
+    assert handle.result(20) == 0
+    assert events(handle.history()) == ["Started", "TimerFired"]

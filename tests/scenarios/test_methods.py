@@ -211,6 +211,62 @@ def test_the_run_ends_with_its_last_method(handle, client):
     assert handle.result(20) == 10
 
 
+class Ledger(Workflow):
+    """Each entry reads, waits, reads and writes; what one turn does is never seen half done."""
+
+    over = Channel(bool)
+
+    def __init__(self) -> None:
+        self.total = self.entries = 0
+        self.whole = True
+
+    @method
+    def run(self) -> Flow[str]:
+        yield from self.over.receive()
+        return f"closed at {self.entries}"
+
+    @method
+    def enter(self, number: int) -> Flow[int]:
+        for _ in range(3):
+            doubled = yield from double(number)
+            self.whole = self.whole and self.total == 2 * self.entries
+            self.total += doubled
+            self.entries += number
+        return self.entries
+
+    @query
+    def books(self) -> tuple[int, int, bool]:
+        return self.total, self.entries, self.whole
+
+
+def test_methods_that_run_side_by_side_share_attributes_one_turn_at_a_time(serve, client):
+    serve(Ledger, double)
+    ledger = Ledger.by_id("l")
+    handle = client.start(Ledger.run(), id="l")
+    calls = [client.start(ledger.enter(number)) for number in range(1, 11)]
+
+    assert max(call.result(20) for call in calls) == 3 * 55
+    assert client.run(ledger.books(), timeout=20) == (6 * 55, 3 * 55, True)
+    client.run(ledger.over.send(True), timeout=20)
+    assert handle.result(20) == "closed at 165"
+
+
+def test_the_run_waits_for_every_method_and_answers_what_its_first_one_returned(serve, client):
+    gate.__init__()  # type: ignore[misc]  # a fresh one, under the name that the task knows
+    serve(Loyalty, double, held)
+    handle = client.start(Loyalty.run(10), id="ada")
+    slow = [client.start(ada.slowly()) for _ in range(3)]
+    gate.wait_for(3)
+    client.run(ada.over.send(True), timeout=20)
+    assert client.run(ada.redeem(4), timeout=20) is True  # it takes calls for as long as one runs
+    assert client.run(ada.balance(), timeout=20) == 6
+    gate.open()
+
+    assert [call.result(20) for call in slow] == ["released"] * 3
+    assert handle.result(20) == 10
+    until(lambda: handle.status() == "completed")
+
+
 def test_arguments_that_do_not_fit_are_refused_before_they_are_sent(handle, client):
     with pytest.raises(DecodeError):
         client.run(ada.redeem("many"), timeout=20)  # type: ignore[arg-type]  # that is the point

@@ -86,6 +86,24 @@ def test_changed_code_suspends_with_the_reason_and_changes_nothing(opened, serve
     assert "now asks for" in record.reason
 
 
+def test_a_signal_that_nobody_would_get_any_more_is_told_by_who_got_it(serve, client, deploy):
+    """What is withdrawn is no command: only the signal tells."""
+    source = FIRST.replace("one = yield", "early = dispatch(words.receive())\n    one = yield")
+    first = deploy(source)
+    worker = serve(first.journey, first.step)
+    handle = client.start(first.journey(), id="j")
+    until(lambda: "TaskCompleted" in events(handle.history()))
+    client.run(words.by_id("j").send("a"), timeout=20)
+    worker.close()
+    second = deploy(source.replace("seen = [one]", "early.cancel()\n    seen = [one]"))
+    serve(second.journey, second.step)
+    client.run(words.by_id("j").send("b"), timeout=20)
+
+    [record] = client.find(status="suspended")
+    assert record.reason.startswith("j: history says that turn 2 answered m0.0 at position m0, but ")
+    assert "now asks for a run in which it answers nothing. " in record.reason
+
+
 def test_the_right_code_drains_the_inbox_by_itself_and_in_order(opened, serve, client, deploy, storage):
     wrong = deploy(CHANGED)
     worker = serve(wrong.journey, wrong.step)
@@ -121,6 +139,22 @@ def test_a_signal_to_a_suspended_instance_is_received(opened, serve, client, dep
     serve(right.journey, right.step)
 
     assert opened.result(20) == ["one", "a", "b", "c"]
+
+
+def test_tags_that_a_suspended_instance_gets_wait_with_all_else(opened, serve, client, deploy):
+    wrong = deploy(CHANGED)
+    worker = serve(wrong.journey, wrong.step)
+    client.run(words.by_id("j").send("a"), timeout=20)
+    client.tag("j", add=["vip"], timeout=20)
+    assert (status_of(client, "j"), client.count(tag="vip")) == ("suspended", 0)
+    worker.close()
+    right = deploy(FIRST + "\n# as it was\n")
+    serve(right.journey, right.step)
+    for word in ("b", "c"):
+        client.run(words.by_id("j").send(word), timeout=20)
+
+    assert opened.result(20) == ["one", "a", "b", "c"]
+    assert client.count(tag="vip") == 1
 
 
 def test_a_signal_that_came_twice_to_a_suspended_instance_counts_once(opened, serve, client, deploy, storage):

@@ -154,3 +154,20 @@ def test_more_overdue_timers_than_one_sweep_takes_all_fire(serve, client, storag
 
     assert all(handle.result(20) >= 0.1 for handle in handles)
     assert client.run(napping(0), timeout=20) == 0
+
+
+@workflow
+def crowd(count: int) -> Flow[int]:
+    yield from gather(*[sleep(days=number + 1) for number in range(count)])
+    return count
+
+
+def test_ten_thousand_timers_in_one_instance(serve, client, storage):
+    serve(crowd)
+    handle = client.start(crowd(10_000), id="c")
+    until(lambda: client.count(crowd))
+    assert len(storage.load("c").timers) == 10_000
+    handle.complete_timers()
+
+    assert handle.result(60) == 10_000
+    until(lambda: storage.load("c").timers == ())

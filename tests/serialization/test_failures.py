@@ -1,7 +1,10 @@
 """Exceptions become data and come back as what they were, where their class is known."""
 
 import sys
+from dataclasses import dataclass
 from datetime import date
+from enum import Enum
+from functools import partial
 from types import ModuleType
 
 import attrs
@@ -30,7 +33,9 @@ def facts(error):
     """What makes two exceptions the same."""
     if not isinstance(error, BaseException):
         return error
-    fields = {name: facts(value) for name, value in vars(error).items()}
+    slots = [name for base in type(error).__mro__ for name in vars(base).get("__slots__", ()) if name[:2] != "__"]
+    held = vars(error) | {name: getattr(error, name) for name in slots}
+    fields = {name: facts(value) for name, value in held.items()}
     return type(error), [facts(one) for one in error.args], fields, str(error), facts(error.__cause__)
 
 
@@ -90,6 +95,66 @@ class Mute(Exception):
     __repr__ = __str__
 
 
+class Color(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Coded(Exception):
+    """What its fields are is said by its `__init__` alone."""
+
+    def __init__(self, color: Color, text: str) -> None:
+        super().__init__(f"{color.name}: {text}")
+        self.color, self.text = color, text
+
+
+@dataclass
+class Plain(Exception):
+    code: int
+    when: date
+
+
+@dataclass(frozen=True, slots=True)
+class Solid(Exception):
+    color: Color
+    parts: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.color.name} {self.parts}"
+
+
+class Outer:
+    class Inner(ValueError):
+        def __init__(self, text: str, *, code: Color) -> None:
+            super().__init__(text)
+            self.code = code
+
+
+class Reduced(Exception):
+    def __init__(self, *, why: str, when: date) -> None:
+        super().__init__(why)
+        self.why, self.when = why, when
+
+    def __reduce__(self):
+        return partial(Reduced, why=self.why, when=self.when), ()
+
+
+@attrs.define
+class AttrsSlots(Exception):
+    _color: Color
+
+    def __str__(self) -> str:
+        return self._color.name
+
+
+class TwoSlots(Exception):
+    __slots__ = ("first",)
+
+    def __init__(self, first: int, second: str) -> None:
+        super().__init__(second)
+        self.first, self.second = first, second
+
+
 CAUSE = ValueError("why")
 
 
@@ -116,6 +181,14 @@ CAUSE = ValueError("why")
         WorkflowFailed("trip", "t-1", TaskFailed("Hotels.book", ValueError("no"))),
         errors.TaskTimedOut("Hotels.book", TimeoutError("after 3 s")),
         errors.TaskCancelled("Hotels.book"),
+        errors.WorkflowTerminated("trip", "t-1", "by ann"),
+        Coded(Color.RED, "no"),
+        Plain(3, date(2024, 2, 3)),
+        Solid(Color.RED, (1, 2)),
+        Outer.Inner("x", code=Color.RED),
+        Reduced(why="x", when=date(2024, 1, 2)),
+        AttrsSlots(Color.RED),
+        TwoSlots(3, "b"),
     ],
     ids=lambda one: type(one).__name__,
 )
@@ -130,12 +203,24 @@ def test_an_error_within_an_error_is_the_cause_itself():
     assert failed.error.error is failed.error.__cause__ is failed.error.args[1]
 
 
-def test_attempts_stay_behind():
-    failed = returned(
-        TaskFailed("book", ValueError("no"), (Attempt(1, ValueError("no")), Attempt(2, ValueError("no"))))
-    )
+def test_attempts_come_along_and_the_last_one_s_error_is_the_cause_itself():
+    last = Refused(code=3, reason="no")
+    attempts = (Attempt(1, raised(ValueError("no"), CAUSE), "w1", 1, 2), Attempt(2, last, "w2", 3, 4))
+    failed = returned(WorkflowFailed("trip", "t-1", TaskFailed("book", last, attempts))).error
 
-    assert facts(failed) == facts(TaskFailed("book", ValueError("no")))
+    assert failed.attempts == attempts
+    assert failed.attempts[1].error is failed.error is failed.__cause__
+    assert failed.attempts[0].error.__cause__ is None  # of the others it is told what they were and said
+    assert str(failed) == "book failed after 2 attempts: Refused: no (3)"
+
+
+def test_of_many_attempts_the_last_ones_come_along():
+    attempts = tuple(Attempt(number, ValueError("x" * 100)) for number in range(1, 1_001))
+    failed = returned(TaskFailed("book", attempts[-1].error, attempts))
+
+    assert failed.attempts == attempts[-len(failed.attempts) :]
+    assert 50 < len(failed.attempts) < 200
+    assert str(failed).startswith("book failed after 1000 attempts: ")
 
 
 def test_every_rebuilt_error_is_a_fresh_one():
@@ -215,12 +300,34 @@ def test_causes_are_kept_to_a_depth_of_ten():
     assert depth == 10
 
 
-def test_causes_in_a_circle_end():
-    first, second = ValueError(1), ValueError(2)
+def test_ten_causes_last_beneath_what_failed_by_them():
+    error: BaseException = ValueError(0)
+    for number in range(1, 11):
+        error = raised(ValueError(number), error)
+    error = TaskFailed("charge", error)
+    for number in range(100):
+        error = returned(WorkflowFailed("trip", f"t-{number}", error))
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+
+    assert [type(one) for one in chain] == [WorkflowFailed] * 100 + [TaskFailed] + [ValueError] * 11
+    assert [one.args for one in chain[101:]] == [(number,) for number in range(10, -1, -1)]
+
+
+def test_causes_that_are_equal_are_not_one():
+    chain = raised(Plain(1, date(2024, 1, 2)), raised(Plain(1, date(2024, 1, 2)), CAUSE))
+
+    assert facts(returned(chain)) == facts(chain)
+
+
+@pytest.mark.parametrize("kind", [ValueError, lambda number: WorkflowFailed("w", str(number), Exception())])
+def test_causes_in_a_circle_end(kind):
+    first, second = kind(1), kind(2)
     first.__cause__, second.__cause__ = second, first
     first.other = second  # type: ignore[attr-defined]  # anybody may
 
-    assert len(msgspec.json.encode(error_value(first))) < 10_000
+    assert len(msgspec.json.encode(error_value(first))) < 60_000
 
 
 def test_errors_within_errors_do_not_double():
@@ -395,3 +502,99 @@ def test_an_error_is_no_larger_than_a_message_may_be():
     assert len(msgspec.json.encode(value)) < 1_000_000
     assert value.message == "z" * 65_536 + "… (6,000,000 characters in all)"
     assert str(rebuild(value)) == value.message
+
+
+# ------------------------------------------------------------------------------------------ more bounds
+
+
+def test_a_large_group_keeps_what_there_is_room_for_and_says_how_many_are_left_out():
+    group = returned(ExceptionGroup("many", [raised(ValueError(number)) for number in range(5_000)]))
+    kept = len(group.exceptions)
+
+    assert [one.args for one in group.exceptions] == [(number,) for number in range(kept)]
+    assert 100 < kept < 5_000
+    assert group.__notes__ == [f"{5_000 - kept:,} more exceptions of the group are left out"]
+    assert len(msgspec.json.encode(error_value(group))) < 300_000
+
+
+def test_an_error_with_too_much_in_it_is_told_by_what_it_is_and_its_causes():
+    def stuffed(number, cause):
+        error = raised(ValueError(str(number)), cause)
+        vars(error).update({f"field{index}": "x" * 50_000 for index in range(20)})
+        error.add_note("a note")
+        return error
+
+    error = stuffed(2, stuffed(1, stuffed(0, None)))
+    value = error_value(error)
+
+    assert len(msgspec.json.encode(value)) < 524_288
+    back = rebuild(value)
+    assert [(str(one), vars(one)) for one in (back, back.__cause__, back.__cause__.__cause__)] == [
+        (str(number), {"__notes__": ["a note"]}) for number in (2, 1, 0)
+    ]
+
+
+# ------------------------------------------------------------------------------------------ any error
+
+any_text = st.text(max_size=20)
+any_color = st.sampled_from(Color)
+any_date = st.dates()
+any_own = st.one_of(
+    st.builds(Refused, code=st.integers(-(2**53), 2**53), reason=any_text),
+    st.builds(Overdrawn, balance=st.integers(-(2**53), 2**53), since=any_date),
+    st.builds(Frozen, st.lists(st.integers(0, 9)).map(tuple)),
+    st.builds(Coded, any_color, any_text),
+    st.builds(Plain, st.integers(0, 9), any_date),
+    st.builds(Solid, any_color, st.lists(st.integers(0, 9)).map(tuple)),
+    st.builds(Outer.Inner, any_text, code=any_color),
+    st.builds(Reduced, why=any_text, when=any_date),
+    st.builds(AttrsSlots, any_color),
+    st.builds(TwoSlots, st.integers(0, 9), any_text),
+    st.builds(ValueError, any_text, st.integers(0, 9)),
+    st.builds(KeyError, any_text),
+    st.builds(OSError, st.integers(1, 40), any_text, any_text),
+    st.builds(RemoteError, st.just("shop:Refused"), any_text, st.dictionaries(any_text, st.integers(0, 9))),
+    st.builds(errors.WorkflowExists, any_text, any_text, any_text),
+)
+any_error = st.recursive(
+    any_own,
+    lambda inner: st.one_of(
+        st.builds(ExceptionGroup, any_text, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(TaskFailed, any_text, inner),
+        st.builds(WorkflowFailed, any_text, any_text, inner),
+    ),
+    max_leaves=4,
+)
+
+
+def everything(error):
+    """The facts of an error, of those within it and of its causes, and their notes."""
+    if isinstance(error, BaseExceptionGroup):
+        return type(error), error.message, [everything(one) for one in error.exceptions], notes(error)
+    cause = everything(error.__cause__) if error.__cause__ is not None else None
+    within = [everything(one) for one in vars(error).values() if isinstance(one, BaseException)]
+    return type(error), str(error), within, notes(error), cause
+
+
+def notes(error):
+    return getattr(error, "__notes__", [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(any_error, st.lists(any_text, max_size=2)), min_size=1, max_size=10))
+def test_any_chain_of_any_errors_with_notes_comes_back(links):
+    chain = None
+    for error, its in links:
+        if chain is not None and not isinstance(error, TaskFailed | WorkflowFailed | ExceptionGroup):
+            BaseException.__setattr__(error, "__cause__", chain)  # as `raise from` does, for frozen ones too
+        if its:
+            BaseException.__setattr__(error, "__notes__", its)
+        chain = error
+
+    assert everything(returned(chain)) == everything(chain)
+
+
+@settings(max_examples=100, deadline=None)
+@given(any_own)
+def test_an_error_of_any_class_comes_back_as_what_it_was(error):
+    assert facts(returned(error)) == facts(error)

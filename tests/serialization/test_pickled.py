@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from dsl import sleep
 from infinitic.errors import ConfigurationError, DecodeError, EncodeError, MissingExtra, UntrustedPayload
-from infinitic.serialization import PickleCodec
+from infinitic.serialization import PickleCodec, Serializer
 
 OLD, NEW = b"o" * 32, b"n" * 16
 codec = PickleCodec({"old": OLD, "new": NEW}, key="new")
@@ -47,6 +48,18 @@ def test_functions_travel_by_value():
     add = codec.decode(codec.encode(lambda x: x + base))
 
     assert add(4) == 7
+
+
+class Plain:
+    """What only a pickle can hold."""
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+
+
+def test_a_command_hides_in_no_pickled_object():
+    with pytest.raises(EncodeError, match=r"sleep\(5 s\): a command/deferred cannot be sent: `yield from` it first"):
+        Serializer([codec]).encode(Plain([Plain(sleep(5))]))
 
 
 def test_what_was_signed_by_an_older_key_is_still_read():

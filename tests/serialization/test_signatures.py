@@ -12,7 +12,7 @@ import pytest
 from dsl.calls import Definition
 from dsl.commands import Flow
 from infinitic.errors import DecodeError, RegistrationError
-from infinitic.serialization import Signature, encode
+from infinitic.serialization import PickleCodec, Serializer, Signature, encode
 
 if TYPE_CHECKING:
     from nowhere import Absent  # type: ignore[import-not-found]  # that it is not is the point
@@ -270,3 +270,21 @@ def test_a_codec_may_carry_what_has_no_json():
     signature = Signature(calling, pickled=True)
 
     assert signature.call(lambda x: x, signature.decode_arguments(b'{"x":1}')) == 1
+
+
+@pytest.mark.parametrize("data", [b'{"city":"Oslo","nights":"many"}', b"null", b"{}", b"[1]", b"no JSON"])
+def test_names_that_are_known_are_no_error_whatever_they_hold(data):
+    Signature(book).check_names(data)
+
+
+@pytest.mark.parametrize("codecs", [[], [PickleCodec({"k": b"sixteen bytes it is"}, "k")]], ids=["json", "pickle"])
+def test_names_that_nobody_knows_are_told(codecs):
+    codec = Serializer(codecs)
+    signature = Signature(book, decoder=codec.decoder, pickled=bool(codecs))
+    given = {"city": book if codecs else "Oslo", "night": 3, "dai": None}
+
+    with pytest.raises(DecodeError) as caught:
+        signature.check_names(codec.encode(given))
+    assert str(caught.value) == (
+        "book(city: str, nights: int = 1, *, day: datetime.date | None = None): it takes no argument `dai`, `night`"
+    )

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from attrs import Factory, frozen
 
 from dsl.calls import Query
+from infinitic.client import calls
 from infinitic.client.awaited import Awaited
 from infinitic.client.calls import Given, Request
+from infinitic.client.operations import Operation
 from infinitic.errors import StorageError, TransportError
+from infinitic.events import (
+    CancelRequested,
+    ResumeRequested,
+    Retried,
+    SuspendRequested,
+    TagsChanged,
+    TerminateRequested,
+    TimersCompleted,
+)
 from infinitic.messages import Reply
 from tests.simulation import wild
 from tests.simulation.chance import Chance
@@ -32,7 +43,9 @@ class Plan:
     senders: dict[str, int] = Factory(dict)  # how many signals each sends
     calls: list[tuple[str, int]] = Factory(list)
     queries: int = 0
-    ending: str = "completes"  # completes, cancelled, retried, restarted, twice
+    ending: str = "completes"  # completes, cancelled, terminated, retried, raises, restarted, twice
+    pauses: int = 0  # how often somebody suspends it and has it resumed
+    delay: int = 0  # seconds
     certain: bool = False  # whether the starter wants to know that it has begun
     wild: bool = False
 
@@ -46,8 +59,10 @@ class Plan:
         rest = [block(chance, 1, chance.below(2)) for _ in range(chance.choice((0, 0, 0, 1, 3)))]
         senders = {name: chance.below(3) for name in SENDERS[: chance.below(3)]}
         calls = [] if rest else [(chance.choice(("plus", "add")), chance.below(5)) for _ in range(chance.below(3))]
-        ending = chance.choice(("completes", "completes", "cancelled", "retried", "raises", "restarted", "twice"))
-        return cls(id, program, rest, senders, calls, chance.below(3), ending, chance.below(2) == 1)
+        endings = ("completes", "completes", "cancelled", "terminated", "retried", "raises", "restarted", "twice")
+        ending = chance.choice(endings)
+        pauses, delay = chance.choice((0, 0, 1, 3)), chance.choice((0, 0, 0, 2))
+        return cls(id, program, rest, senders, calls, chance.below(3), ending, chance.below(2) == 1, pauses, delay)
 
     @property
     def steps(self) -> list[Program]:
@@ -55,7 +70,12 @@ class Plan:
         first, *rest = [self.program, *self.rest]
         total = sum(self.senders.values()) + bool(self.calls)  # "go" comes when all calls are answered
         last = [["receive", total]] if total else []
-        ends = {"cancelled": [["forever"]], "retried": [["moody", self.id]], "raises": [["raise"]]}
+        ends = {
+            "cancelled": [["forever"]],
+            "terminated": [["forever"]],
+            "retried": [["moody", self.id]],
+            "raises": [["raise"]],
+        }
         last += ends.get(self.ending, [])
         return [first, *rest[:-1], [*rest[-1], *last]] if rest else [[*first, *last]]
 
@@ -64,7 +84,9 @@ def starting(client: Client, plan: Plan) -> Script:
     """Start the instance, and see it to its end."""
     steps = plan.steps
     call = Play.run(steps[0], steps[1:], [])
-    certain = plan.certain or plan.senders or plan.calls or plan.ending == "cancelled"
+    call = call.options(delay=plan.delay) if plan.delay else call
+    stopped = {"cancelled": CancelRequested, "terminated": TerminateRequested}.get(plan.ending)
+    certain = plan.certain or plan.senders or plan.calls or plan.pauses or stopped is not None
     request, awaited = client.session.begin(call, Given(plan.id, if_exists="fail" if certain else "attach"))
     if certain:
         reply = yield from _answer(client, request)
@@ -75,10 +97,10 @@ def starting(client: Client, plan: Plan) -> Script:
     if plan.ending == "twice":
         again, _ = client.session.begin(call, Given(plan.id))
         yield from _sending(client, again)
-    if plan.ending == "cancelled":
+    if stopped is not None:
         yield from _others(client, plan)
-        reply = yield from _answer(client, client.session.writer.cancel("Play", plan.id, "", "it"))
-        check(reply.status == "received", "a cancellation is received", plan.id, reply)
+        reply = yield from _answer(client, asked(client, "Play", stopped(calls.new_id()), plan.id))
+        check(reply.status == "received", "an end is received", plan.id, reply)
     reply = yield from _end(client, awaited)
     if plan.ending == "retried":
         reply = yield from _retrying(client, plan, awaited, reply)
@@ -92,7 +114,7 @@ def _retrying(client: Client, plan: Plan, awaited: Awaited, reply: Reply) -> Ite
     check(reply.status == "failed", "a run fails with its task", plan.id, reply)
     awaited.tell(reply)
     MOODS[plan.id] = True
-    answer = yield from _answer(client, client.session.writer.retry("Play", plan.id, "it"))
+    answer = yield from _answer(client, asked(client, "Play", Retried(calls.new_id()), plan.id))
     check(answer.status == "received", "a retry is received", plan.id, answer)
     client.session.waits.forget(answer)
     return (yield from _end(client, awaited))
@@ -117,6 +139,17 @@ def calling(client: Client, plan: Plan) -> Script:
         expected = number + (name == "add")
         check(reply.status == "completed" and bytes(reply.value) == str(expected).encode(), "a call is answered", reply)
     yield from _signalling(client, plan, "go", 1)
+
+
+def pausing(client: Client, plan: Plan) -> Script:
+    """Suspend it and have it resumed, again and again: nothing comes of that in the end."""
+    yield from _begun(client, plan)
+    for _ in range(plan.pauses):
+        for event in (SuspendRequested(calls.new_id()), ResumeRequested(calls.new_id())):
+            yield from _pause(client)
+            reply = yield from _answer(client, asked(client, "Play", event, plan.id))
+            known = ("received", "finished", "refused")  # a broken release cannot go on by that
+            check(reply.status in known, "a pause is received", plan.id, event, reply)
 
 
 def sending(client: Client, plan: Plan, sender: str) -> Script:
@@ -147,30 +180,54 @@ def asking(client: Client, plan: Plan) -> Script:
 
 def stirring(client: Client, plan: Plan) -> Script:
     """Start a wild instance, and do this and that to it; nobody knows what will be answered."""
-    writer, chance = client.session.writer, client.world.chance
-    request, _ = client.session.begin(wild.Wild.main(plan.program), Given(plan.id))
+    chance = client.world.chance
+    call = wild.Wild.main(plan.program)
+    call = call.options(delay=3) if chance.one_in(4) else call
+    request, _ = client.session.begin(call, Given(plan.id, ("wild",)))
+    if chance.one_in(4):
+        request, _ = client.session.begin_with(wild.Wild.by_id(plan.id).red.send(-1), call, plan.id)
     yield from _sending(client, request)
-    calls: list[str] = []
+    made: list[str] = []
     for number in range(chance.below(12)):
         yield from _pause(client)
         it = wild.Wild.by_id(plan.id)
-        kind = chance.choice(("red", "blue", "quick", "other", "seen", "cancel a call", "retry", "restart", "cancel"))
-        if kind in ("red", "blue"):
-            request = client.session.signal(getattr(it, kind).send(number), answered=False)
+        kind = chance.choice(KINDS)
+        if kind in ("red", "blue", "all"):
+            channel = wild.Wild.by_tag("wild").red if kind == "all" else getattr(it, kind)
+            request = client.session.signal(channel.send(number), answered=False)
         elif kind in ("quick", "other"):
             call = it.quick() if kind == "quick" else it.other(number, wild.drawn(chance, 2))
             request, _ = client.session.begin(call, Given())
-            calls.append(request.call_id)
+            made.append(request.call_id)
         elif kind == "seen":
             request = client.session.request(it.seen())
         elif kind == "restart":
             request, _ = client.session.begin(wild.Wild.main(plan.program), Given(plan.id, if_exists="restart"))
-        elif kind == "retry":
-            request = writer.retry("Wild", plan.id, "it")
         else:
-            call_id = chance.choice(calls) if kind == "cancel a call" and calls else ""
-            request = writer.cancel("Wild", plan.id, call_id, "it")
+            call_id = chance.choice(made) if kind.endswith("a call") and made else ""
+            request = asked(client, "Wild", OPERATIONS[kind](calls.new_id(), call_id), plan.id)
         yield from _sending(client, request)
+
+
+OPERATIONS: dict[str, Callable[[str, str], Operation]] = {
+    "retry": lambda id, _: Retried(id),
+    "retry tasks": lambda id, _: Retried(id, tasks=True),
+    "cancel": lambda id, _: CancelRequested(id),
+    "cancel a call": CancelRequested,
+    "complete timers": lambda id, _: TimersCompleted(id),
+    "complete timers of a call": TimersCompleted,
+    "terminate": lambda id, _: TerminateRequested(id),
+    "suspend": lambda id, _: SuspendRequested(id),
+    "resume": lambda id, _: ResumeRequested(id),
+    "tag": lambda id, _: TagsChanged(id, ("odd",)),
+    "take tags": lambda id, _: TagsChanged(id, (), ("wild", "odd")),
+}
+KINDS = ("red", "blue", "all", "quick", "other", "seen", "restart", *OPERATIONS)
+
+
+def asked(client: Client, workflow: str, event: Operation, id: str) -> Request:
+    """What asks an instance for an operation."""
+    return client.session.writer.operation(event, workflow, id, "it")
 
 
 # --- parts of scripts: each yields what it waits for ---

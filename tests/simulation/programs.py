@@ -14,16 +14,20 @@ from dsl import (
     Flow,
     Retry,
     Workflow,
+    add_tags,
     compensations,
     continue_as_new,
+    current_workflow,
     dispatch,
     first,
     gather,
     inline,
     method,
+    patched,
     query,
     race,
     random,
+    remove_tags,
     settle,
     sleep,
     spawn,
@@ -55,6 +59,14 @@ def flaky(number: int, failures: int) -> int:
     return number
 
 
+@task(retry=Retry(max_attempts=100, initial=0.5, jitter=0.0), heartbeat=30, queue_timeout=100_000)
+def watched(number: int) -> int:
+    """Somebody waits to hear of it; an even one says nothing."""
+    if number % 2:
+        current_task().heartbeat(number)
+    return number
+
+
 @task(retry=Retry(max_attempts=2, initial=0.5, jitter=0.0))
 def moody(key: str) -> str:
     """Fails until its mood changes."""
@@ -68,6 +80,14 @@ def leg(number: int) -> Flow[int]:
     """A child that is a function."""
     once = yield from add_one(number)
     yield from sleep(1)
+    return (yield from add_one(once))
+
+
+@workflow(name="leg", version=2)
+def leg_2(number: int) -> Flow[int]:
+    """Goes another way than before, to the same."""
+    yield from sleep(0.5)
+    once = yield from add_one(number)
     return (yield from add_one(once))
 
 
@@ -88,7 +108,9 @@ class Play(Workflow):
     """Runs a program."""
 
     signals = Channel(list)
+    tagged = Channel(str)
     never = Channel(int)
+    asks = True  # an earlier release knew of no patch
 
     def __init__(self) -> None:
         self.added = 0
@@ -134,6 +156,7 @@ class Play(Workflow):
         makers: dict[str, Any] = {
             "work": add_one,
             "flaky": flaky,
+            "watched": watched,
             "leg": leg,
             "sleep": sleep,
             "never": self.never.receive,
@@ -179,7 +202,7 @@ class Play(Workflow):
         """So many signals, each [sender, number]: of one sender they come in order."""
         got = []
         for _ in range(count):
-            sender, number = yield from self.signals.receive()
+            sender, number = yield from self.signals.receive(where=lambda signal: signal[1] > 0)
             if number <= self.last.get(sender, 0):
                 got.append(["out of order", sender, number])
             self.last[sender] = number
@@ -239,6 +262,20 @@ class Play(Workflow):
         yield from Play.by_id(name).signals.send(["parent", 2])
         return [answer, (yield from child)]
 
+    def do_by_tag(self, number: int) -> Flow[Any]:
+        """A signal to all that have a tag, which are this one; several may wait for theirs at a time."""
+        tag = str(uuid4())
+        yield from add_tags(tag, "play")
+        yield from Play.by_tag(tag).tagged.send("heard")
+        heard = yield from self.tagged.receive()
+        yield from remove_tags(tag)
+        return [heard, tag in current_workflow().tags]
+
+    def do_patched(self, number: int) -> Flow[Any]:
+        if self.asks and patched("more"):
+            yield from flaky(number, 0)
+        return (yield from add_one(number))
+
     def do_inline(self, number: int) -> Flow[Any]:
         return (yield from inline(lambda: number))
 
@@ -263,14 +300,14 @@ class Play(Workflow):
             yield from add_one(7)
 
 
-SERVICES = (add_one, flaky, moody)
-PLAIN = ("one", "one", "timeout", "fatal", "inline", "entropy", "saga", "cancelled_branch")
+SERVICES = (add_one, flaky, watched, moody)
+PLAIN = ("one", "one", "timeout", "fatal", "inline", "entropy", "saga", "cancelled_branch", "by_tag", "patched")
 NESTED = ("gather", "settle", "first", "race", "dispatch", "spawn", "many", "failing_child", "cancelled_child", "talk")
 
 
 def command(chance: Chance, depth: int) -> Program:
     """Something that ends by itself."""
-    kinds = ["work", "flaky", "leg", "sleep"] + (["block", "child"] if depth > 0 else [])
+    kinds = ["work", "flaky", "watched", "leg", "sleep"] + (["block", "child"] if depth > 0 else [])
     kind = chance.choice(kinds)
     if kind in ("block", "child"):
         return [kind, block(chance, depth - 1, chance.below(3))]

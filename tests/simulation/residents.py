@@ -15,9 +15,9 @@ from infinitic.serialization import Serializer
 from infinitic.testing.stepped import SteppedWorker
 from infinitic.worker.registry import Registry
 from infinitic.worker.work import Finished
-from tests.simulation import outage
+from tests.simulation import earlier, outage
 from tests.simulation.faults import Killed, SimBackend, SimStorage
-from tests.simulation.programs import SERVICES, Play, leg, saga
+from tests.simulation.programs import SERVICES, Play, leg, leg_2, saga
 from tests.simulation.wild import Wild, kid
 from tests.simulation.wild import work as wild_work
 
@@ -27,7 +27,7 @@ MARKS = SECOND // 10
 CODEC = Serializer()
 SURROUNDINGS = Surroundings(CODEC)
 OTHERS, ALL_SERVICES = (leg, saga, Wild, kid), (*SERVICES, wild_work)
-PROGRAMS = Registry((Play, *OTHERS), ALL_SERVICES, codec=CODEC).programs
+PROGRAMS = Registry((Play, leg_2, *OTHERS), ALL_SERVICES, codec=CODEC).programs
 
 Action = tuple[str, Callable[[], None]]
 
@@ -61,13 +61,14 @@ class Resident:
     def begin(self) -> None:
         """A worker begins to live here."""
         world = self.world
-        play = outage.Play if world.faulty("deploy") else Play
+        play = outage.Play if world.faulty("deploy") else earlier.Play if world.faulty("rollout") else Play
         self.release = play.__module__.rpartition(".")[2]
+        others = OTHERS if play is earlier.Play else (leg_2, *OTHERS)
         transport = world.transport.of(self)
         storage = SimStorage(world.storage.another(), self, world.witness)
         self.worker = SteppedWorker(
             SimBackend(transport, storage, self),
-            workflows=[] if self.serves == "services" else [play, *OTHERS],
+            workflows=[] if self.serves == "services" else [play, *others],
             services=[] if self.serves == "workflows" else ALL_SERVICES,
             clock=self.clock,
             codec=CODEC,

@@ -21,7 +21,7 @@ import infinitic.worker.sweeps
 from tests.simulation.chance import Chance, token
 from tests.simulation.client import Client
 from tests.simulation.outage import Outage
-from tests.simulation.plans import Plan, asking, calling, sending, starting, stirring
+from tests.simulation.plans import Plan, asking, calling, pausing, sending, starting, stirring
 from tests.simulation.programs import MOODS
 from tests.simulation.residents import CODEC
 from tests.simulation.shrinking import shrunk
@@ -69,6 +69,7 @@ def populate(world: World, plans: Sequence[Plan]) -> None:
         scripts += [("sender", plan, sending, (sender,)) for sender in plan.senders]
         scripts += [("caller", plan, calling, ())] if plan.calls else []
         scripts += [("asker", plan, asking, ())] if plan.queries else []
+        scripts += [("pauser", plan, pausing, ())] if plan.pauses else []
     for name, plan, script, more in scripts:
         reads = world.chance.below(2) == 0
         client = Client(world, f"{name} of {plan.id} {' '.join(more)}".strip(), CODEC, reads=reads)
@@ -95,6 +96,7 @@ def live(plans: Sequence[Plan], troubles: Troubles, chance: Chance, trace: list[
 def dropped_generators() -> Iterator[list[object]]:
     """The generators that were not closed but dropped; what is left by a failure or by the killed goes unseen."""
     dropped: list[object] = []
+    gc.collect()  # what a world before this one, or another test, has left is none of it
     before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: dropped.append(unraisable.object)
     try:
         yield dropped

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,6 +11,15 @@ from infinitic.worker.batches import Conductor
 from tests.simulation.chance import Chance, record_of, token
 from tests.simulation.running import run, run_seeds, told
 from tests.simulation.shrinking import shrunk
+
+
+@pytest.fixture(autouse=True)
+def little_garbage() -> Iterator[None]:
+    """Each world collects its garbage: what thousands of tests before have left would be looked through each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.timeout(3 * 3600)

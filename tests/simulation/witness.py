@@ -13,7 +13,7 @@ from infinitic.engine.record import state_record
 from infinitic.events import AnyEvent, AttemptFailed, Started, TaskCompleted, TimerFired
 from infinitic.history import Turn, decode_turn
 from infinitic.messages import AGAIN, Delivery, Message, Outgoing, Reply, event_of
-from infinitic.records import OPEN, RUNNING, Append, StateRecord, decode_record, encode_record
+from infinitic.records import BY_HAND, OPEN, RUNNING, SUSPENDED, Append, StateRecord, decode_record, encode_record
 from infinitic.topics import SERVICE, WORKFLOW
 from infinitic.worker.loading import origin_of
 
@@ -68,7 +68,8 @@ class Witness:
         """Raises `Broken` for the first promise that was not kept."""
         world = self._world
         for workflow_id, stored in world.instances():
-            check(not stored.inbox, "inboxes are empty at the end", workflow_id, stored.record.reason)
+            stands_still = stored.record.fingerprint == BY_HAND
+            check(stands_still or not stored.inbox, "inboxes are empty at the end", workflow_id, stored.record.reason)
             check(not stored.is_behind, "outputs of every turn are known to be sent", workflow_id, stored.mark)
             check(not stored.timers, "timers are gone at the end", workflow_id, list(stored.timers))
             check(_may_rest(stored.record), "every instance ends", workflow_id, _waits(stored.record))
@@ -95,7 +96,7 @@ class Witness:
     def _check_replay(self, workflow_id: str, record: StateRecord, run: str, history: list[Turn]) -> None:
         if run != record.run:
             return
-        instance = self._world.fresh(record.workflow, workflow_id)
+        instance = self._world.fresh(record)
         engine.replay(instance, [row.body for row in self._world.stored(workflow_id).runs[run]])
         again = decode_record(encode_record(state_record(instance, record.starts)))
         engine.close(instance)
@@ -115,8 +116,13 @@ class Witness:
     def _check_queues(self) -> None:
         for topic in self._world.topics():
             if topic.startswith((WORKFLOW, SERVICE)):
-                left = self._world.transport.unacknowledged(topic)
+                left = [one for one in self._world.transport.unacknowledged(topic) if not _is_to_nobody(one)]
                 check(not left, "queues are empty at the end", topic, [(one.kind, one.workflow_id) for one in left])
+
+
+def _is_to_nobody(message: Message) -> bool:
+    """Whether it is a signal that a wild workflow sent to nobody: that is kept for people."""
+    return message.workflow_id == "other" and "which nobody knows" in message.headers.get("reason", "")
 
 
 def _key(event: AnyEvent) -> tuple[Any, ...] | None:
@@ -133,7 +139,10 @@ def _key(event: AnyEvent) -> tuple[Any, ...] | None:
 def _may_rest(record: StateRecord) -> bool:
     """Whether an instance may stand so when nothing is left to happen: a wild one may wait for ever."""
     for_ever = all(wait.kind == "receive" for wait in record.waits)  # none at all: branches wait for each other
-    return record.status not in OPEN or (record.status == RUNNING and record.workflow == "Wild" and for_ever)
+    stands_still = record.status == SUSPENDED and record.fingerprint == BY_HAND
+    if record.workflow == "Wild" and (stands_still or (record.status == RUNNING and for_ever)):
+        return True
+    return record.status not in OPEN
 
 
 def _written(append: Append, wins: bool) -> str:
@@ -157,8 +166,9 @@ def _shown(message: Message) -> str:
 
 
 def _facts(record: StateRecord) -> StateRecord:
-    """What replay can know: not that some code could not go on, and when that was."""
-    return msgspec.structs.replace(record, fingerprint="", reason="", updated=0)
+    """What replay can know: not that some code could not go on, or was not to, and when that was."""
+    status = RUNNING if record.fingerprint == BY_HAND else record.status
+    return msgspec.structs.replace(record, fingerprint="", reason="", updated=0, status=status)
 
 
 def _waits(record: StateRecord) -> str:

@@ -14,6 +14,8 @@ from attrs import asdict, frozen
 
 from infinitic.clock import SECOND
 from infinitic.engine.instance import Instance
+from infinitic.engine.programs import program_of
+from infinitic.records import StateRecord
 from infinitic.storages.memory import Instance as Stored
 from infinitic.storages.memory import MemoryStorage
 from infinitic.transports.memory import MemoryConsumer
@@ -53,6 +55,7 @@ class Troubles:
     reconnect: int = 0
     skew: int = 0
     deploy: int = 0
+    rollout: int = 0
     workers: int = 1
     cache: int = 100
     split: bool = False  # workflows and services by workers of their own
@@ -61,7 +64,7 @@ class Troubles:
     def may_repeat_tasks(self) -> bool:
         """Whether a task may run again although nothing is wrong."""
         troubles = (self.kill, self.lost_ack, self.move, self.reconnect, self.doubled, self.error, self.part)
-        return any((*troubles, self.deploy))
+        return any((*troubles, self.deploy, self.rollout))
 
     @classmethod
     def drawn(cls, chance: Chance) -> Troubles:
@@ -80,6 +83,7 @@ class Troubles:
             reconnect=often(80, 30),
             skew=often(1, 10),
             deploy=often(100, 30),
+            rollout=often(3, 2),
             workers=1 + chance.below(3),
             cache=chance.choice((100, 3, 1)),
             split=chance.one_in(4),
@@ -177,7 +181,7 @@ class World:
         self.healed = True
         for resident in self.residents:
             resident.back_at = 0
-            if resident.release == "outage":
+            if resident.release != "programs":
                 resident.deploy()
         for consumer in self.consumers() if self.troubles.may_repeat_tasks else ():
             self.reconnect(consumer)
@@ -329,9 +333,11 @@ class World:
     def stored(self, workflow_id: str) -> Stored:
         return self.storage._instances[workflow_id]
 
-    def fresh(self, workflow: str, workflow_id: str) -> Instance:
-        """An instance without history."""
-        return Instance(PROGRAMS[workflow], workflow_id, SURROUNDINGS)
+    def fresh(self, record: StateRecord) -> Instance:
+        """An instance without history, of the version that the record says."""
+        program = program_of(PROGRAMS, record)
+        assert program is not None
+        return Instance(program, record.workflow_id, SURROUNDINGS)
 
     def outcomes(self) -> dict[str, tuple[str, bytes, str]]:
         """How the instances of the plans have ended."""

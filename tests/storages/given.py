@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from infinitic.records import Append, InboxItem, Mark, StateRecord, Stored, TimerRow, TurnRow, Version
+from infinitic.events import Caller
+from infinitic.records import Append, InboxItem, Mark, StateRecord, Stored, TimerRow, TurnRow, Version, Wait
 
 NOON = 1_800_000_000_000_000
 SECOND = 1_000_000
@@ -77,6 +78,16 @@ class JumpingClock:
 def record(workflow_id="trip-1", **fields):
     plain: dict[str, Any] = {"workflow": "trips", "run": "r1", "started": NOON}
     return StateRecord(**(plain | fields), workflow_id=workflow_id)
+
+
+def child_of(parent):
+    """Who a child of this instance answers."""
+    return Caller("trips", parent, "r1", "m0.1")
+
+
+def waits_for(*names, kind="task"):
+    """Waits of these names."""
+    return tuple(Wait(f"m0.{number}", kind, name) for number, name in enumerate(names))
 
 
 def turns(count, run="r1", first=0):

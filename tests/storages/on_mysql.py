@@ -18,7 +18,7 @@ NUMBERS = count(1)
 FREE: dict[tuple[str, bool], list[MySqlStorage]] = {}
 """Storages that no test uses just now, by server, and whether they go by a test's clock."""
 PLACES: dict[str, list[str]] = {}
-TABLES = ("heads", "turns", "runs", "timers", "inbox", "tags")
+TABLES = ("heads", "turns", "runs", "timers", "inbox", "labels")
 
 
 def ask(url, *statements):

@@ -19,7 +19,7 @@ CLOCK = """
         SELECT coalesce((SELECT now FROM infinitic.test_clock),
             (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) $$
 """
-TABLES = ("test_clock", "heads", "behind", "turns", "timers", "inbox", "tags")
+TABLES = ("test_clock", "heads", "behind", "turns", "timers", "inbox", "labels")
 FREE: dict[str, list[str]] = {}
 """Databases that no test uses just now, by server."""
 

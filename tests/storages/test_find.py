@@ -5,8 +5,8 @@ from itertools import chain
 import pytest
 
 from infinitic.records import Filter
-from infinitic.storages import Page
-from tests.storages.given import AWKWARD_IDS, NOON, after, next_run, record, start, write
+from infinitic.storages import Page, finding
+from tests.storages.given import AWKWARD_IDS, NOON, after, child_of, next_run, record, start, waits_for, write
 
 
 def begin(storage, workflow_id, **fields):
@@ -110,11 +110,94 @@ def test_by_a_tag_that_looks_like_another(storage, tag):
     assert found(storage, tag=tag) == [f"{AWKWARD_IDS.index(tag)}"]
 
 
-def test_by_start_time_from_that_instant_on(storage):
+def test_by_start_time_from_that_instant_on_and_up_to_another(storage):
     for offset in (-1, 0, 1):
         begin(storage, f"{offset}", started=NOON + offset)
 
     assert found(storage, since=NOON) == ["1", "0"]
+    assert found(storage, until=NOON) == ["-1"]
+    assert found(storage, since=NOON, until=NOON + 1) == ["0"]
+    assert found(storage, since=NOON, until=NOON) == []
+
+
+def test_by_end_from_that_instant_on_and_up_to_another(storage):
+    for offset in (-1, 0, 1):
+        begin(storage, f"{offset}", status="completed", started=NOON - offset, ended=NOON + offset)
+    begin(storage, "open")
+
+    assert found(storage, ended_since=NOON) == ["0", "1"]
+    assert found(storage, ended_until=NOON) == ["-1"]
+    assert found(storage, ended_since=NOON, ended_until=NOON + 1) == ["0"]
+    assert found(storage, ended_since=1) == ["-1", "0", "1"]
+
+
+def test_what_goes_on_after_its_end_ended_at_no_time(storage):
+    first = start(record=record(status="failed", ended=NOON))
+    write(storage, first)
+    assert found(storage, ended_since=NOON) == ["trip-1"]
+
+    write(storage, after(first, 1, record=record(status="running")))
+    assert found(storage, ended_since=1) == []
+
+
+def test_by_parent(storage):
+    for name, parent in {"1": "p", "2": "p", "3": "P", "4": "p "}.items():
+        begin(storage, name, caller=child_of(parent))
+    begin(storage, "p", tags=("p",), waits=waits_for("p"))
+
+    assert found(storage, parent="p") == ["1", "2"]
+    assert found(storage, parent="P") == ["3"]
+    assert found(storage, parent="q") == []
+
+
+def test_by_what_is_waited_for_its_name_or_its_kind(storage):
+    begin(storage, "1", waits=waits_for("Hotels.book", "charge"))
+    begin(storage, "2", waits=(*waits_for("bonus", kind="receive"), *waits_for("timer", kind="timer")))
+    begin(storage, "3", status="suspended", waits=waits_for("charge", "charge"))
+    begin(storage, "4", tags=("charge", "task"))
+
+    assert found(storage, waiting="charge") == ["1", "3"]
+    assert found(storage, waiting="charge", status="running") == ["1"]
+    assert found(storage, waiting="task") == ["1", "3"]
+    assert (
+        found(storage, waiting="timer") == found(storage, waiting="bonus") == found(storage, waiting="receive") == ["2"]
+    )
+    assert found(storage, waiting="book") == []
+
+
+def test_what_is_waited_for_changes_with_each_turn(storage):
+    first = start(record=record(tags=("eu",), waits=waits_for("charge")))
+    second = after(first, 1, record=record(tags=("eu",), waits=waits_for("timer", "reply", kind="receive")))
+    third = after(second, 1, record=record(tags=("eu",), status="completed", ended=NOON))
+    write(storage, first, second)
+    assert found(storage, waiting="charge") == []
+    assert found(storage, waiting="reply") == found(storage, waiting="receive", tag="eu") == ["trip-1"]
+
+    write(storage, third)
+    assert found(storage, waiting="reply") == found(storage, waiting="receive") == []
+    assert found(storage, tag="eu", status="completed") == ["trip-1"]
+
+
+def test_tags_that_change_while_an_instance_runs_are_found_at_once(storage):
+    first = start(record=record(tags=("eu", "new")))
+    second = after(first, 1, record=record(tags=("eu", "vip")))
+    third = after(second, 1, mark=second.mark)
+    fourth = after(third, 1, mark=second.mark, record=record(tags=()))
+    fifth = after(fourth, 1, record=record(tags=("eu",)))
+    write(storage, first)
+    for append, tags in ((second, {"eu", "vip"}), (third, {"eu", "vip"}), (fourth, set()), (fifth, {"eu"})):
+        write(storage, append)
+        assert {tag for tag in ("eu", "vip", "new") if found(storage, tag=tag)} == tags
+
+
+def test_what_is_removed_is_found_by_none_of_its_labels(storage):
+    fields = {"tags": ("eu",), "caller": child_of("p"), "waits": waits_for("charge")}
+    write(storage, start("a", record=record("a", **fields), expires=NOON), start("b", record=record("b", **fields)))
+    assert storage.remove(storage.ended(Filter(), 9)) == [True]
+
+    assert found(storage, tag="eu") == found(storage, parent="p") == found(storage, waiting="charge") == ["b"]
+    write(storage, start("a"))
+    assert found(storage, tag="eu") == ["b"]
 
 
 @pytest.mark.parametrize("prefix", [*AWKWARD_IDS, "x", "é", "🦄" * 63, "nothing"])
@@ -143,6 +226,38 @@ def test_an_id_that_is_the_prefix_itself_is_found_among_many_of_a_tag(storage, f
     for prefix in ids:
         its = [id_ for id_ in ids if id_.startswith(prefix)]
         assert found(storage, tag="eu", id_prefix=prefix, **fields) == its
+
+
+LIKE = {"tags": ("vip",), "caller": child_of("p"), "waits": waits_for("charge"), "status": "failed", "ended": NOON + 5}
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [
+        {"tags": ("vip2",)},
+        {"caller": child_of("q")},
+        {"waits": waits_for("book")},
+        {"status": "completed"},
+        {"ended": NOON + 4},
+        {"ended": NOON + 6},
+        {"started": NOON - 1},
+        {"started": NOON + 1},
+        {"workflow": "visits"},
+    ],
+)
+@pytest.mark.parametrize("many", ["like", "unlike"])
+@pytest.mark.parametrize("counted", [1, 1_000])
+def test_by_each_beside_all_others_whichever_index_has_the_fewest(storage, unlike, many, counted, monkeypatch):
+    monkeypatch.setattr(finding, "COUNTED", counted)
+    for number in range(5):
+        fields = LIKE | (unlike if (number > 0) == (many == "unlike") else {})
+        begin(storage, f"eu-{number}", **fields)
+    where = {"workflow": "trips", "status": "failed", "tag": "vip", "parent": "p", "waiting": "charge"}
+    where |= {"since": NOON, "until": NOON + 1, "ended_since": NOON + 5, "ended_until": NOON + 6, "id_prefix": "eu-"}
+
+    expected = ["eu-0"] if many == "unlike" else ["eu-1", "eu-2", "eu-3", "eu-4"]
+    assert found(storage, **where) == expected
+    assert [name for page in paged(storage, 2, Filter(**where)) for name in page] == expected
 
 
 def test_instances_of_one_start_are_in_the_order_of_their_ids_bytes(storage):

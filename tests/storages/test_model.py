@@ -9,19 +9,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from infinitic.records import Filter, Mark, Version
+from infinitic.records import BY_HAND, Filter, Mark, Version
 from infinitic.storages.memory import MemoryStorage
 from tests.storages.given import (
     NOON,
     SECOND,
     JumpingClock,
     after,
+    child_of,
     item,
     loaded,
     next_run,
     record,
     start,
     timer,
+    waits_for,
 )
 
 ids = st.sampled_from(["a", "a ", "A"])
@@ -32,14 +34,27 @@ runs = st.sampled_from(["z", "r1", "m"])
 offsets = st.integers(-2, 5).map(lambda seconds: seconds * SECOND // 2)
 names = st.sampled_from(["trips", "tours"])
 tags = st.sets(st.sampled_from(["x", "x ", "y"])).map(sorted).map(tuple)
+waits = st.sampled_from([(), waits_for("charge"), waits_for("charge", "book"), waits_for("timer", kind="timer")])
+parents = st.sampled_from([None, child_of("a"), child_of("A")])
+facts = st.fixed_dictionaries(
+    {"tags": tags, "waits": waits, "caller": parents, "ended": st.sampled_from([0, NOON, NOON + SECOND])}
+)
 filters = st.builds(
     Filter,
     workflow=st.sampled_from(["", "trips"]),
     status=st.sampled_from(["", "running", "completed"]),
     tag=st.sampled_from(["", "x", "y"]),
+    parent=st.sampled_from(["", "", "a"]),
+    waiting=st.sampled_from(["", "", "charge", "task"]),
     since=st.sampled_from([0, NOON, NOON + SECOND]),
+    until=st.sampled_from([0, NOON + 2 * SECOND]),
+    ended_since=st.sampled_from([0, 0, NOON]),
+    ended_until=st.sampled_from([0, 0, NOON + SECOND]),
     id_prefix=st.sampled_from(["", "a", "A"]),
 )
+
+
+prints = st.sampled_from(["", "mine", "other", BY_HAND])
 
 
 class Machine(RuleBasedStateMachine):
@@ -67,9 +82,9 @@ class Machine(RuleBasedStateMachine):
     def append(self, one):
         self.both(lambda storage: storage.append([one]))
 
-    @rule(id_=ids, name=names, status=statuses, sent=st.integers(0, 2), offset=offsets, tagged=tags)
-    def start(self, id_, name, status, sent, offset, tagged):
-        its = record(id_, workflow=name, status=status, started=NOON + offset, tags=tagged)
+    @rule(id_=ids, name=names, status=statuses, sent=st.integers(0, 2), offset=offsets, its=facts)
+    def start(self, id_, name, status, sent, offset, its):
+        its = record(id_, workflow=name, status=status, started=NOON + offset, **its)
         self.append(start(id_, 2, "r1", workflow=name, mark=Mark("r1", sent), record=its))
 
     @rule(
@@ -104,10 +119,10 @@ class Machine(RuleBasedStateMachine):
             )
         )
 
-    @rule(id_=ids, status=statuses, fingerprint=st.sampled_from(["", "mine", "other"]), keep=st.booleans(), tagged=tags)
-    def record_anew(self, id_, status, fingerprint, keep, tagged):
+    @rule(id_=ids, status=statuses, fingerprint=prints, keep=st.booleans(), its=facts)
+    def record_anew(self, id_, status, fingerprint, keep, its):
         if (stored := self.model.load(id_)) is not None:
-            fields = {"workflow": stored.workflow, "started": stored.record.started, "tags": tagged}
+            fields = {"workflow": stored.workflow, "started": stored.record.started, **its}
             its = record(id_, status=status, fingerprint=fingerprint, **fields)
             mark = {"mark": stored.mark} if keep else {}
             self.append(after(stored, 1, record=its, token="recorder", **mark))

@@ -270,7 +270,7 @@ def test_rows_are_shared_out_to_inserts_that_fit():
 
 
 def test_statements_travel_together_but_only_the_first_may_give_rows(url):
-    statements = ["SELECT 1", "DELETE FROM tags", "SELECT 2", "SELECT 3", "DELETE FROM runs", "COMMIT"]
+    statements = ["SELECT 1", "DELETE FROM labels", "SELECT 2", "SELECT 3", "DELETE FROM runs", "COMMIT"]
     with beside(url) as db:
         assert [packet.split(";\n") for packet in db._packets(statements)] == [
             statements[:2],
@@ -470,7 +470,7 @@ def test_locks_of_one_instance_are_none_of_others_business(storage, url):
 # -------------------------------------------------------------------------------------------- tables
 
 
-SECOND_STEP = "ALTER TABLE heads ADD COLUMN note VARBINARY(10);\nUPDATE heads SET note = 'new';\n"
+NEXT_STEP = "ALTER TABLE heads ADD COLUMN note VARBINARY(10);\nUPDATE heads SET note = 'new';\n"
 
 
 def test_tables_are_made_where_there_are_none_and_that_is_allowed(host):
@@ -478,10 +478,10 @@ def test_tables_are_made_where_there_are_none_and_that_is_allowed(host):
         with pytest.raises(StorageError, match="holds no workflows yet"):
             MySqlStorage.open(url, makes=False)
         with MySqlStorage.schema_of(url) as schema:
-            assert (schema.place, schema.found(), schema.wanted) == (url, 0, 1)
+            assert (schema.place, schema.found(), schema.wanted) == (url, 0, len(STEPS))
             schema.bring_up()
             schema.bring_up()
-            assert schema.found() == 1
+            assert schema.found() == len(STEPS)
         MySqlStorage.open(url, makes=False).close()
 
 
@@ -489,31 +489,44 @@ def test_tables_of_an_older_version_are_changed_by_an_operator_only(host):
     with database(host) as url:
         with opened(url) as storage:
             write(storage, start())
-        newer = MySqlSchema(Server.of(url), steps=(*STEPS, SECOND_STEP))
-        with pytest.raises(StorageError, match=r"has schema 1, and this release needs 2\. Run `infinitic storage upg"):
+        newer = MySqlSchema(Server.of(url), steps=(*STEPS, NEXT_STEP))
+        with pytest.raises(StorageError, match=r"has schema 2, and this release needs 3\. Run `infinitic storage upg"):
             check_schema(newer, makes=True)
 
         newer.bring_up()
 
-        assert newer.found() == 2
+        assert newer.found() == 3
         assert ask(url, "SELECT note FROM heads") == [[(b"new",)]]
-        with pytest.raises(StorageError, match="has schema 2, which a newer release made; this one knows 1"):
+        with pytest.raises(StorageError, match="has schema 3, which a newer release made; this one knows 2"):
             MySqlStorage.open(url)
 
 
 def test_a_change_that_was_cut_short_is_ended_by_the_next_one(host):
     with database(host) as url:
-        broken = MySqlSchema(Server.of(url), steps=(*STEPS, SECOND_STEP.replace("= 'new'", "= no_such_column")))
+        MySqlSchema(Server.of(url)).bring_up()
+        broken = MySqlSchema(Server.of(url), steps=(*STEPS, NEXT_STEP.replace("= 'new'", "= no_such_column")))
         with pytest.raises(StorageError, match="no_such_column"):
             broken.bring_up()
         # As when it died before it could count the statement that was carried out.
         ask(url, "UPDATE infinitic_meta SET done = 0")
-        whole = MySqlSchema(Server.of(url), steps=(*STEPS, SECOND_STEP))
-        assert whole.found() == 1
+        whole = MySqlSchema(Server.of(url), steps=(*STEPS, NEXT_STEP))
+        assert whole.found() == 2
 
         whole.bring_up()
 
-        assert whole.found() == 2
+        assert whole.found() == 3
+
+
+def test_tables_that_are_being_made_are_not_taken_for_those_of_an_older_version(host):
+    with database(host) as url:
+        broken = MySqlSchema(Server.of(url), steps=(*STEPS, "SELECT no_such_column;\n"))
+        with pytest.raises(StorageError, match="no_such_column"):
+            broken.bring_up()
+        assert broken.found() == 0
+
+        MySqlStorage.open(url).close()
+
+        assert MySqlSchema(Server.of(url)).found() == len(STEPS)
 
 
 def test_what_died_while_it_made_the_first_table_is_gone_on_with(host):
@@ -542,12 +555,12 @@ def test_a_database_is_one_namespace(host):
 
 def test_tables_of_something_else_are_left_alone(host):
     with database(host) as url:
-        ask(url, "CREATE TABLE tags (id INT)")
+        ask(url, "CREATE TABLE labels (id INT)")
         with pytest.raises(StorageError) as caught:
             MySqlStorage.open(url)
 
     assert str(caught.value) == (
-        f"{url} has tables of something else: tags. Give the workflows a database of their own."
+        f"{url} has tables of something else: labels. Give the workflows a database of their own."
     )
 
 
@@ -557,7 +570,7 @@ def test_several_may_open_an_empty_database_at_once(host):
             storage.close()
         opening = f"from infinitic.storages.mysql import MySqlStorage; MySqlStorage.open({url!r}).close()"
         ask(url, *(f"DROP TABLE {table}" for table in ("infinitic_meta", "heads", "turns", "runs")))
-        ask(url, *(f"DROP TABLE {table}" for table in ("timers", "inbox", "tags")))
+        ask(url, *(f"DROP TABLE {table}" for table in ("timers", "inbox", "labels")))
         processes = [subprocess.Popen([sys.executable, "-c", opening]) for _ in range(2)]
         assert [process.wait() for process in processes] == [0, 0]
         with opened(url) as storage:

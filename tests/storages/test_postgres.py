@@ -12,6 +12,7 @@ from attrs import frozen
 from infinitic.errors import ConfigurationError, StorageError
 from infinitic.records import Filter, Mark, TurnRow, Version
 from infinitic.storages import postgres, postgres_server
+from infinitic.storages.finding import Finder
 from infinitic.storages.postgres import PostgresStorage
 from infinitic.storages.postgres_server import STEPS, PostgresSchema, Server, check_server
 from infinitic.storages.schemas import check_schema
@@ -170,15 +171,15 @@ def test_a_newer_release_changes_the_schema_once_and_keeps_what_is_there(url):
         write(storage, start())
     newer = PostgresSchema(Server.of(url), steps=(*STEPS, "ALTER TABLE infinitic.meta ADD COLUMN note text"))
 
-    with pytest.raises(StorageError, match=r"has schema 1, and this release needs 2\. Run `infinitic storage upgrade`"):
+    with pytest.raises(StorageError, match=r"has schema 2, and this release needs 3\. Run `infinitic storage upgrade`"):
         check_schema(newer, makes=True)
     in_threads(*[newer.bring_up] * 4)
 
-    assert newer.found() == 2
+    assert newer.found() == 3
     with beside(url) as connection:
-        assert connection.execute("SELECT version, note FROM infinitic.meta").fetchall() == [(2, None)]
+        assert connection.execute("SELECT version, note FROM infinitic.meta").fetchall() == [(3, None)]
         assert connection.execute("SELECT workflow_id FROM infinitic.heads").fetchall() == [("trip-1",)]
-    with pytest.raises(StorageError, match="has schema 2, which a newer release made"):
+    with pytest.raises(StorageError, match="has schema 3, which a newer release made"):
         PostgresStorage.open(url)
 
 
@@ -445,7 +446,10 @@ FILTERS = [
     Filter(status="running"),
     Filter(workflow="trips", status="running"),
     Filter(tag="eu"),
-    Filter(since=1),
+    Filter(tag="eu", status="running", workflow="trips", waiting="charge"),
+    Filter(parent="p"),
+    Filter(since=1, until=2),
+    Filter(ended_since=1),
     Filter(id_prefix="a"),
 ]
 
@@ -453,10 +457,10 @@ FILTERS = [
 @pytest.mark.parametrize("where", FILTERS, ids=str)
 def test_what_is_found_is_found_by_an_index(storage, where):
     storage.append([start(f"{number}", record=record(f"{number}", tags=("eu",))) for number in range(9)])
-    tables, begun, wanted, values = postgres._source(where)
-    for asked in (
-        f"SELECT record FROM {tables} WHERE {wanted} ORDER BY {begun} DESC, workflow_id LIMIT 100",
-        f"SELECT count(*) FROM {tables} WHERE {wanted}",
-    ):
-        plan = storage._ask(f"EXPLAIN {asked}", values, prepare=False)
-        assert "Seq Scan" not in str(plan)
+
+    def explaining(statement, values):
+        assert "Seq Scan" not in str(storage._found(f"EXPLAIN {statement}", values))
+        return storage._found(statement, values)
+
+    finder = Finder(explaining, schema="infinitic.")
+    assert len(finder.find(where, 100).records) == finder.count(where)

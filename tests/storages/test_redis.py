@@ -9,6 +9,7 @@ from redis import Redis
 from infinitic.errors import ConfigurationError, StorageError
 from infinitic.records import Filter, Mark, TurnRow, Version
 from infinitic.storages import redis
+from infinitic.storages.memory import _matches
 from infinitic.storages.redis import RedisStorage
 from infinitic.storages.redis_address import Address
 from infinitic.storages.redis_rows import bucket_of
@@ -16,7 +17,20 @@ from infinitic.storages.redis_server import LIBRARY, RedisSchema, refuse
 from tests.servers.found import private, server
 from tests.servers.redis import Redis as RedisServer
 from tests.storages import on_redis
-from tests.storages.given import HOUR, NOON, after, in_threads, kept, loaded, record, start, timer, turns, write
+from tests.storages.given import (
+    HOUR,
+    NOON,
+    after,
+    in_threads,
+    kept,
+    loaded,
+    record,
+    start,
+    timer,
+    turns,
+    waits_for,
+    write,
+)
 from tests.storages.on_redis import opened
 from tests.storages.relay import Relay
 
@@ -294,7 +308,7 @@ def test_many_open_an_empty_namespace_at_once(own, admin):
             return storage.schema.found()
 
     with ThreadPoolExecutor(8) as pool:
-        assert [*pool.map(work, range(8))] == [1] * 8
+        assert [*pool.map(work, range(8))] == [2] * 8
     with opened(own.url) as storage:
         assert storage.count(Filter()) == 8
 
@@ -307,18 +321,18 @@ def test_an_older_schema_is_changed_step_by_step_by_whoever_comes(own, admin):
         admin.incr("steps")
 
     with RedisStorage.schema_of(own.url) as schema:
-        newer = RedisSchema(schema.server, wanted=3, steps={1: rename, 2: rename})
-        assert newer.found() == 1
+        newer = RedisSchema(schema.server, wanted=4, steps={2: rename, 3: rename})
+        assert newer.found() == 2
         newer.bring_up()
         newer.bring_up()
-        assert (newer.found(), admin.get("steps")) == (3, b"2")
+        assert (newer.found(), admin.get("steps")) == (4, b"2")
 
-        in_threads(*[RedisSchema(schema.server, wanted=4, steps={3: rename}).bring_up] * 4)
-        assert newer.found() == 4
+        in_threads(*[RedisSchema(schema.server, wanted=5, steps={4: rename}).bring_up] * 4)
+        assert newer.found() == 5
 
     said = refusal(StorageError, lambda: RedisStorage.open(own.url))
     assert said == (
-        f"{own.url} has schema 4, which a newer release made; this one knows 1. Run the newer release here too."
+        f"{own.url} has schema 5, which a newer release made; this one knows 2. Run the newer release here too."
     )
 
 
@@ -469,6 +483,8 @@ def crowd():
                 "status": "running" if number % 2 else "failed",
                 "tags": ("rare",) * (number % 13 == 0) + ("all",),
                 "started": NOON - number,
+                "ended": 0 if number % 2 else NOON + number,
+                "waits": waits_for("charge") if number % 7 == 1 else (),
             }
             its = record(name, **fields)
             batch.append(start(name, workflow=its.workflow, record=its, expires=NOON + number))
@@ -488,25 +504,22 @@ FILTERS = [
     Filter(id_prefix="trip-1", tag="rare", since=NOON - 900),
     Filter(id_prefix="trip-123"),
     Filter(id_prefix="trip-123", workflow="trips", since=NOON - 900),
+    Filter(waiting="charge", tag="rare"),
+    Filter(waiting="task", until=NOON - 1_500),
+    Filter(until=NOON - 1_000, since=NOON - 1_100),
+    Filter(ended_since=NOON + 2_400),
+    Filter(ended_since=NOON + 100, tag="rare", id_prefix="trip-1"),
+    Filter(ended_until=NOON + 300, workflow="trips"),
+    Filter(ended_since=NOON, ended_until=NOON + 2_000),
 ]
 
 
 @pytest.mark.parametrize("where", FILTERS)
 def test_a_crowded_bucket_is_searched_to_its_end(crowd, where):
     storage, batch = crowd
-    records = [append.record for append in batch if fits(append.record, where)]
+    records = [append.record for append in batch if _matches(append.record, where)]
 
     assert storage.count(where) == len(records)
     assert storage.find(where, 3_000).records == tuple(records)
     assert storage.find(where, 7).records == tuple(records[:7])
     assert [past.record for past in storage.ended(where, 3_000)] == records
-
-
-def fits(one, where):
-    return (
-        where.workflow in ("", one.workflow)
-        and where.status in ("", one.status)
-        and (not where.tag or where.tag in one.tags)
-        and one.started >= where.since
-        and one.workflow_id.startswith(where.id_prefix)
-    )

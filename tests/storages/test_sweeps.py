@@ -1,14 +1,18 @@
 """Offers of instances that wait for somebody, and the purge of those that are done."""
 
 import msgspec
+import pytest
 
-from infinitic.records import Filter, Mark, Version
-from infinitic.storages import Past
+from infinitic.errors import WorkflowInUse
+from infinitic.records import BY_HAND, Filter, Mark, Version
+from infinitic.storages import Past, delete
 from tests.storages.given import (
     AWKWARD_IDS,
     HOUR,
+    NOON,
     SECOND,
     after,
+    in_threads,
     item,
     loaded,
     next_run,
@@ -39,6 +43,12 @@ def test_an_instance_with_an_inbox_is_offered_to_other_code(storage):
 
     assert offered(storage) == [("trips", "a"), ("trips", "c")]
     assert offered(storage, {"trips": "other"}) == [("trips", "b"), ("trips", "c")]
+
+
+def test_what_somebody_suspended_is_offered_to_nobody(storage):
+    write(storage, stuck("a", "other"), stuck("b", BY_HAND))
+
+    assert offered(storage) == [("trips", "a")]
 
 
 def test_an_empty_inbox_is_nothing_to_offer(storage):
@@ -324,3 +334,42 @@ def test_compacting_loses_nothing(storage):
 
     assert storage.compact() >= 0
     assert loaded(storage, "b").turns == turns(3)
+
+
+# --- one by its id ---
+
+
+def test_an_ended_instance_is_deleted_whole_whatever_its_expiry(storage):
+    its = record("a", status="completed", ended=NOON, tags=("eu",))
+    first = start("a", count=2, inbox_added=(item("k"),))
+    later = storage.now() + HOUR
+    write(storage, first, after(first, 1, record=its, timers_set=(timer("m0.1", NOON, "a"),), expires=later))
+    write(storage, start("b", record=msgspec.structs.replace(its, workflow_id="b"), expires=later))
+
+    assert delete(storage, "a") is True
+    assert (storage.load("a"), storage.history("a", "r1"), storage.records(["a"])) == (None, (), [None])
+    assert [one.workflow_id for one in storage.find(Filter(tag="eu"), 9).records] == ["b"]
+    assert delete(storage, "a") is False
+
+
+def test_what_has_not_ended_or_not_sent_all_is_not_deleted(storage):
+    later = storage.now() + HOUR
+    write(storage, start("runs"), start("held", record=record("held", status="suspended")))
+    done = record("behind", status="completed", ended=NOON)
+    write(storage, start("behind", count=2, mark=Mark("r1", 1), record=done, expires=later))
+    says = {}
+    for name in ("runs", "held", "behind"):
+        with pytest.raises(WorkflowInUse) as refused:
+            delete(storage, name)
+        says[name] = (refused.value.workflow_id, refused.value.status)
+        assert storage.load(name) is not None
+
+    assert says == {"runs": ("runs", "running"), "held": ("held", "suspended"), "behind": ("behind", "completed")}
+
+
+def test_of_two_who_delete_one_does(storage):
+    done = record("a", status="failed", ended=NOON)
+    write(storage, start("a", record=done, expires=storage.now()))
+
+    assert sorted(in_threads(*[lambda: delete(storage, "a")] * 4)) == [False, False, False, True]
+    write(storage, start("a"))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from attrs import frozen
 
-from dsl import Flow, TaskFailed, WorkflowFailed, inline, now, random, sleep, workflow
+from dsl import Flow, TaskFailed, TaskTimedOut, WorkflowFailed, inline, now, random, sleep, workflow
 from dsl.errors import Cancelled
 from infinitic import DecodeError, EncodeError, NonDeterminismError
 from infinitic.testing import (
@@ -16,6 +16,7 @@ from infinitic.testing import (
     SignalSent,
     TaskCompleted,
     TaskRaised,
+    TimedOut,
     TimerFired,
     Undetermined,
     Unexpected,
@@ -23,6 +24,7 @@ from infinitic.testing import (
     rehearse,
     replay,
 )
+from infinitic.testing.rehearsing import BEGIN
 from tests.testing.given import Booking, Cars, Counter, Hotels, charge, confirmed, trip, waits
 
 BOOKED = [TaskCompleted("m0.0", Booking("h", 420)), TaskCompleted("m0.1", Booking("c", 180))]
@@ -45,6 +47,17 @@ def test_commands_are_equal_to_what_asks_for_the_same():
     assert rehearse(trip("Oslo"), YES).commands[-1] == charge("visa", 600)
     assert rehearse(trip("Oslo"), YES).commands[-1] != charge("visa", 601)
     assert rehearse(trip("Oslo")).commands[0] != sleep(1)
+
+
+def test_a_receive_is_equal_to_one_that_chooses_alike():
+    @workflow
+    def choosy() -> Flow[str]:
+        return (yield from confirmed.receive(where=str.isupper))
+
+    assert rehearse(choosy()).waiting == (confirmed.receive(where=str.isupper),)
+    assert rehearse(choosy()).waiting != (confirmed.receive(),)
+    assert rehearse(choosy()).waiting != (confirmed.receive(where=str.islower),)
+    assert rehearse(choosy(), [SignalSent(confirmed, "no"), SignalSent(confirmed, "YES")]).result == "YES"
 
 
 def test_the_answers_lead_to_the_result():
@@ -262,3 +275,29 @@ def test_a_history_is_not_answered_further():
 
     with pytest.raises(TypeError, match="answers or a history, not both"):
         replay(trip("Oslo"), [*history, *BOOKED])
+
+
+def limited() -> Flow[str]:
+    try:
+        yield from charge("visa", 1).options(total_timeout=3600, queue_timeout=60)
+    except TaskTimedOut as error:
+        return f"{error.limit} after {now() - BEGIN}: {error.error}"
+    return ""
+
+
+def test_a_task_may_break_each_of_its_limits():
+    told = {
+        "timeout": "timeout after 0:00:00: the task broke its timeout",
+        "heartbeat": "heartbeat after 0:00:00: the task broke its heartbeat",
+        "queue_timeout": "queue_timeout after 0:01:00: no worker began charge within its queue_timeout of 60 s",
+        "total_timeout": "total_timeout after 1:00:00: charge took longer than its total_timeout of 3600 s",
+    }
+
+    assert {limit: rehearse(limited(), [TimedOut("m0.0", limit)]).result for limit in told} == told
+
+
+def test_a_task_breaks_no_limit_that_it_has_not():
+    with pytest.raises(Unexpected, match=r"the task at 'm0\.0' has no total_timeout"):
+        rehearse(trip("Oslo"), [TimedOut("m0.0", "total_timeout")])
+    with pytest.raises(ValueError, match="not 'forever'"):
+        TimedOut("m0.0", "forever")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dsl import Flow, Retry, now, sleep, spawn, task, timeout, uuid4, workflow
+from dsl import Batch, Flow, Retry, current_batch, now, sleep, spawn, task, timeout, uuid4, workflow
 from dsl.context import current_task
 from infinitic import RegistrationError, TaskTimedOut, UnknownWorkflow, WorkflowCancelled, WorkflowFailed
 from infinitic.testing import Stage, Stalled, Undetermined, going
@@ -502,3 +502,84 @@ def knotted() -> Flow[int]:
 def test_branches_that_wait_for_each_other_are_told():
     with Stage(workflows=[knotted]) as stage, pytest.raises(Stalled, match="'k' waits for nothing: its branches wait"):
         stage.client.start(knotted(), id="k").result()
+
+
+# ------------------------------------------------------------------------------------------ delegated, batched
+
+
+@task(delegated=True)
+def approve(order: str) -> bool | None:
+    handed_out.append(current_task().id)
+    return None
+
+
+@task
+def double(number: int) -> int:
+    raise NotImplementedError
+
+
+@task(batch=Batch(double, size=10, wait=60))
+async def double_all(calls: list[tuple[int]]) -> list[int]:
+    assert len(current_batch()) == len(calls)
+    return [2 * number for (number,) in calls]
+
+
+@workflow
+def ordering(number: int) -> Flow[tuple[bool, int]]:
+    return (yield from approve("o")), (yield from double(number))
+
+
+handed_out: list[str] = []
+
+
+def test_a_delegated_task_is_completed_by_the_test_or_by_its_script_and_a_batch_is_of_one():
+    with Stage(workflows=[ordering], services=[approve, double_all]) as stage:
+        handle = stage.client.start(ordering(4))
+        stage.settle()
+        assert stage.client.complete(handed_out.pop(), False) is True
+        assert handle.result() == (False, 8)
+
+        stage.script(approve, True)
+        stage.script(double, 5)
+        assert stage.client.run(ordering(1)) == (True, 5)
+        assert stage.attempts(double) == (double(4), double(1))
+
+
+# --- limits of tasks ---
+
+
+@task(retry=Retry(max_attempts=2, initial=10, jitter=0), heartbeat=60)
+def import_pages() -> str:
+    about = current_task()
+    if about.attempt == 2:
+        about.heartbeat(about.details)
+    return f"attempt {about.attempt}"
+
+
+@workflow
+def importing(total: int, queue: int) -> Flow[str]:
+    began = now()
+    try:
+        told = yield from import_pages().options(total_timeout=total, queue_timeout=queue)
+    except TaskTimedOut as error:
+        told = error.limit
+    return f"{told} after {now() - began}"
+
+
+def test_an_attempt_that_says_nothing_falls_silent_and_one_that_speaks_goes_on():
+    with Stage(workflows=[importing], services=[import_pages]) as stage:
+        stage.takes(import_pages, hours=1)
+
+        assert stage.client.run(importing(10_000, 10_000)) == "attempt 2 after 1:01:10"
+
+
+def test_the_limit_of_a_task_in_all_passes_in_no_time_and_ends_its_attempt():
+    with Stage(workflows=[importing], services=[import_pages]) as stage:
+        stage.takes(import_pages, hours=1)
+
+        assert stage.client.run(importing(100, 10_000)) == "total_timeout after 0:01:40"
+
+
+def test_the_limit_for_finding_a_worker_passes_in_no_time():
+    with Stage(workflows=[importing]) as stage:
+        assert stage.client.run(importing(10_000, 30)) == "queue_timeout after 0:00:30"

@@ -13,7 +13,8 @@ import pytest
 
 from infinitic.config import load_config
 from infinitic.errors import ConfigurationError, TransportError
-from infinitic.messages import Message, Outgoing, encode_message
+from infinitic.events import Heartbeat, TaskCompleted, TaskStarted
+from infinitic.messages import Message, Outgoing, encode_message, event_message
 from infinitic.topics import dead_topic
 from infinitic.transports import Traffic
 from infinitic.transports.pulsar import PulsarTransport
@@ -309,6 +310,16 @@ def test_more_than_may_be_under_way_at_once_arrives_in_order(connect):
 
 
 # --- copies ---
+
+
+def test_what_one_attempt_says_at_once_arrives_all_of_it(transport):
+    """That it began, a heartbeat, that it is over: all have the place of the task, and no id of their own."""
+    about = {"workflow": "trips", "workflow_id": "k", "run": "r", "position": "m0.0", "attempt": 1}
+    beats = Heartbeat("", "m0.0"), Heartbeat("", "m0.0", 1, msgspec.Raw(b"1"))
+    messages = [event_message(one, **about) for one in (TaskStarted("", "m0.0"), *beats, TaskCompleted("", "m0.0"))]
+    transport.publish([Outgoing(TRIPS, "k", one) for one in messages])
+
+    assert [one.message for one in Subscriber(transport, TRIPS).take(4)] == messages
 
 
 @pytest.mark.parametrize("topic", [TRIPS, HOTELS])

@@ -6,7 +6,7 @@ from typing import Any, assert_type
 from dsl import Call, Channel, Flow, Mailbox, Query, Sender, Workflow, gather, method, query, sleep
 
 
-class Loyalty(Workflow, name="loyalty"):
+class Loyalty(Workflow, name="loyalty", version=2, check="off"):
     bonus = Channel(int)
     either = Channel[int | str]()
     untyped: Channel[list[int]] = Channel()
@@ -24,6 +24,9 @@ class Loyalty(Workflow, name="loyalty"):
         assert_type((yield from self.pause()), str)
         assert_type((yield from self.either.receive()), int | str)
         assert_type((yield from self.untyped.receive()), list[int])
+        assert_type((yield from self.either.receive(str)), str)
+        assert_type((yield from self.either.receive(int, where=lambda number: number > 5)), int)
+        assert_type((yield from self.bonus.receive(where=lambda number: number > 5)), int)
         return self.points
 
     @method
@@ -40,9 +43,21 @@ class Loyalty(Workflow, name="loyalty"):
     def redeem(self, points: int) -> bool:
         return True
 
+    @redeem.validator
+    def check_redeem(self, points: int) -> None:
+        if points > self.points:
+            raise ValueError(points)
+
     @method(name="slowly")
     def slow(self, points: int) -> Flow[bool]:
         yield from sleep(5)
+        return True
+
+    @slow.validator  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    def check_slow(self, points: str) -> None: ...
+
+    @settle.validator  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    def check_settle(self, card: str) -> bool:
         return True
 
     @query
@@ -58,6 +73,9 @@ class Gold(Loyalty):
     @method
     def redeem(self, points: int) -> bool:
         return super().redeem(points)
+
+    def check_redeem(self, points: int) -> None:
+        super().check_redeem(points)
 
     @method
     def upgrade(self) -> Flow[None]:
@@ -89,11 +107,19 @@ assert_type(Gold.by_id("ada"), type[Gold])
 assert_type(Gold.by_id("ada").upgrade(), Call[None])
 assert_type(Gold.by_id("ada").bonus.send(5), Call[None])
 
+# Through a tag: all that have it.
+vips = Loyalty.by_tag("vip")
+assert_type(vips, type[Loyalty])
+assert_type(vips.redeem(10), Call[bool])
+assert_type(vips.bonus.send(5), Call[None])
+assert_type(Gold.by_tag("vip"), type[Gold])
+
 # On an object: plain Python.
 mine = Loyalty()
 assert_type(mine.run(3), Flow[int])
 assert_type(mine.redeem(3), bool)
 assert_type(mine.balance(), int)
+assert_type(mine.check_redeem(3), None)
 assert_type(mine.bonus, Mailbox[int])
 assert_type(mine.bonus.drain(), list[int])
 assert_type(mine.either.drain(), list[int | str])

@@ -19,6 +19,7 @@ from dsl import (
     inline,
     logger,
     now,
+    patched,
     random,
     sleep,
     sleep_until,
@@ -47,6 +48,7 @@ def flow(cities: Sequence[str]) -> Flow[None]:
     assert_type((yield from inline(lambda: 5)), int)
     assert_type(now(), datetime)
     assert_type(uuid4(), uuid.UUID)
+    assert_type(patched("insure"), bool)
     assert_type(random(), float)
     assert_type(random.randint(1, 6), int)
     assert_type(random.uniform(1, 6), float)
@@ -72,12 +74,16 @@ def inside_a_task() -> None:
     assert_type(me.workflow_id, str | None)
     assert_type(me.tags, frozenset[str])
     assert_type(me.previous, BaseException | None)
+    assert_type(me.cancelled, bool)
+    assert_type(me.heartbeat({"page": 1}), None)
     raise RetryIn(timedelta(minutes=5))
 
 
 assert_type(Retry(5, initial=timedelta(seconds=1), maximum=5, retry_on=ValueError), Retry)
 assert_type(Retry(retry_on=(ValueError, KeyError), never_on=[OSError]), Retry)
 assert_type(Retry().initial, float)
+assert_type(Retry(decide=lambda attempt, error: None if isinstance(error, KeyError) else attempt / 2), Retry)
+Retry(decide=lambda attempt: 1)  # type: ignore[arg-type,misc]  # pyright: ignore[reportArgumentType]
 
 sleep("5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 sleep(minutes=timedelta(1))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -4,7 +4,21 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, Never, assert_type
 
-from dsl import Call, Command, Deferred, Flow, continue_as_new, dispatch, sleep, spawn, task, workflow
+from dsl import (
+    Call,
+    Command,
+    Deferred,
+    Flow,
+    Tagged,
+    add_tags,
+    continue_as_new,
+    dispatch,
+    remove_tags,
+    sleep,
+    spawn,
+    task,
+    workflow,
+)
 
 
 @task
@@ -18,7 +32,7 @@ def trip(city: str, card: str = "") -> Flow[bytes]:
     return (yield from charge(card, 100))
 
 
-@workflow(name="tour")
+@workflow(name="tour", version=2, check="names")
 def trip_again(city: str) -> Flow[bytes]:
     return (yield from trip(city))
 
@@ -41,7 +55,7 @@ def plain(city: str) -> str:
     return city
 
 
-@workflow(name="plainer")
+@workflow(name="plainer", retention=timedelta(days=1))
 def plain_again(city: str) -> str:
     return city
 
@@ -71,6 +85,8 @@ assert_type(plain.fn("Oslo"), str)
 
 assert_type(trip("Oslo", card="4242").options(id="trip-42", tags=["vip"]), Call[bytes])
 assert_type(continue_as_new(endless(2)), Command[Never])
+assert_type((add_tags("vip"), remove_tags("new")), tuple[Command[None], Command[None]])
+assert_type(endless.by_tag("vip"), Tagged)
 
 
 def parts(city: str) -> Flow[int]:

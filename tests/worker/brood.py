@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from dsl import Flow, Retry, gather, sleep, task, workflow
+from dsl import Batch, Cancelled, Flow, Retry, current_task, gather, sleep, task, workflow
 from infinitic.client import Client
 from infinitic.config import load_config
 from infinitic.errors import RegistrationError, StorageError
@@ -19,6 +20,7 @@ from infinitic.worker import Worker
 from infinitic.worker.children import ChildPool
 from infinitic.worker.children_inside import Code, Link, Served, serve
 from infinitic.worker.children_pipes import Ready, framed
+from tests.scenarios.given import until
 
 ONCE = Retry(max_attempts=1)
 
@@ -79,6 +81,28 @@ async def endless(path: str) -> None:
         note(f"{path}.cancelled")
 
 
+@task(heartbeat=60)
+def toiling(path: str) -> None:
+    """Note the process when it is interrupted."""
+    current_task().heartbeat("begun")
+    Path(f"{path}.begun").touch()
+    try:
+        until(lambda: False)
+    except Cancelled:
+        note(f"{path}.cancelled")
+        raise
+
+
+@task(heartbeat=3)
+def copying() -> str:
+    """Say over and over how far it is, until somebody ends the process."""
+    me = current_task()
+    while me.details is None:
+        me.heartbeat({"page": 7})
+        time.sleep(0.01)
+    return f"attempt {me.attempt} from {me.details}"
+
+
 @task
 async def slow(number: int) -> int:
     await asyncio.sleep(0.01)
@@ -95,7 +119,30 @@ def twice(word: str) -> str:
     return 2 * word
 
 
-SERVICES = (quick, twice, deadly, held, endless, slow, late)
+@task
+def thrice(number: int) -> list[int]:
+    raise NotImplementedError
+
+
+@task(batch=Batch(thrice, size=30, wait=3_600))
+def thrice_all(calls: list[tuple[int]]) -> list[list[int]]:
+    """Each with the number of all."""
+    return [[3 * number, len(calls)] for (number,) in calls]
+
+
+@task
+def deadly_together(number: int) -> int:
+    raise NotImplementedError
+
+
+@task(batch=Batch(deadly_together, size=3, wait=3_600))
+def deadly_all(calls: list[tuple[int]]) -> list[int]:
+    if len(calls) > 1:
+        os._exit(7)
+    return [number for (number,) in calls]
+
+
+SERVICES = (quick, twice, deadly, held, endless, toiling, copying, slow, late, thrice_all, deadly_all)
 
 
 @workflow
@@ -134,8 +181,28 @@ def crowd(count: int) -> Flow[list[int]]:
 
 
 @workflow
+def thrices(count: int) -> Flow[list[list[int]]]:
+    return list((yield from gather(*[thrice(number) for number in range(count)])))
+
+
+@workflow
+def perilous() -> Flow[list[int]]:
+    return list((yield from gather(*[deadly_together(number) for number in range(3)])))
+
+
+@workflow
 def waiting(path: str) -> Flow[None]:
     yield from endless(path)
+
+
+@workflow
+def toil(path: str) -> Flow[None]:
+    yield from toiling(path)
+
+
+@workflow
+def copy() -> Flow[str]:
+    return (yield from copying())
 
 
 @workflow
@@ -148,7 +215,7 @@ def nap() -> Flow[None]:
     yield from sleep(days=1)
 
 
-WORKFLOWS = (one_deadly, fatal, beside, many, doubled, crowd, waiting, too_late, nap)
+WORKFLOWS = (one_deadly, fatal, beside, many, doubled, crowd, thrices, perilous, waiting, toil, copy, too_late, nap)
 CHILD = (sys.executable, "-P", str(Path(__file__)), "child")
 FICKLE = (*CHILD[:-1], "fickle")
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 
 from dsl import (
+    Channel,
     Flow,
     Workflow,
     continue_as_new,
@@ -20,7 +21,7 @@ from dsl.policies import Retry
 from infinitic.backends import Step
 from infinitic.engine.outputs import ROUTER
 from infinitic.errors import StorageError
-from infinitic.events import SignalReceived, TaskCompleted, TimerFired
+from infinitic.events import ResumeRequested, SignalReceived, SuspendRequested, TaskCompleted, TimerFired
 from infinitic.messages import Delivery, Message, event_message
 from infinitic.records import Mark
 from infinitic.storages.memory import MemoryStorage
@@ -551,6 +552,45 @@ def test_a_message_that_is_no_event_for_a_suspended_instance_is_put_away_too(tow
     assert town.waiting(workflow_topic("collecting")) == []
 
 
+class Sly(Workflow):
+    heard = Channel(int)
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @method
+    def run(self) -> Flow[int]:
+        return (yield from self.heard.receive())
+
+    @method
+    def change(self) -> None: ...
+
+    @change.validator
+    def may_change(self) -> None:
+        self.asked += 1
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["the same worker", "the next worker"])
+def test_what_a_change_leaves_of_an_inbox_stays_there(town, dies):
+    hand = town.conductor(Sly)
+    town.start(Sly.run())
+    town.send("Sly", "w", SuspendRequested("s-1", reply_to="c"))
+    hand.step()
+    town.call("Sly", "w", "change")  # which its validator spoils: what follows is applied to a fresh instance
+    town.signal("Sly", "w", "heard", 7)
+    hand.step()
+    assert len(town.stored().inbox) == 2
+    town.send("Sly", "w", ResumeRequested("r-1", reply_to="c"))
+    hand.conductor.step()
+    if dies:
+        hand.crash()
+        hand = town.conductor(Sly)
+    hand.step()
+
+    assert (town.record().status, town.record().value, town.stored().inbox) == ("completed", _raw(7), ())
+    assert town.events() == ["Started", "SignalReceived"]
+
+
 def test_results_for_instances_that_are_not_held_are_published(town):
     workflows = town.conductor(counting, parent)
     services = town.conductor(add)
@@ -586,10 +626,21 @@ def test_no_more_tasks_are_taken_than_there_is_room_for(town):
     hand.tasks.room = 0
     hand.step()
     assert len(hand.tasks.submitted) == 2
-    hand.tasks.room = 3
+    hand.tasks.room = 5
     hand.step()
 
     assert len(hand.tasks.submitted) == 5
+
+
+def test_tasks_that_leave_room_for_more_are_not_the_last_to_be_taken(town, monkeypatch):
+    hand = town.conductor(*SERVED)
+    monkeypatch.setattr(hand.tasks, "capacity", lambda: 1 if len(hand.tasks.submitted) < 4 else 0)
+    for number in range(5):
+        town.start(counting(1), f"c{number}", run=f"{number:032x}")
+
+    hand.step()
+
+    assert len(hand.tasks.submitted) == 4
 
 
 # ------------------------------------------------------------------------------------------ timers

@@ -16,8 +16,8 @@ from infinitic.serialization import Serializer
 from infinitic.storages import Page
 from infinitic.worker.checking import (
     ACCEPT,
+    GUARD,
     MEND,
-    RENAME,
     Group,
     Outcome,
     Problem,
@@ -32,7 +32,7 @@ from tests.engine.driver import RUN, Driver, program_of
 from tests.engine.given import confirmed, count, step
 
 FLOW: Any = workflow(name="flow")
-ADVICE = RENAME.format("flow")
+ADVICE = GUARD.format(2)
 
 
 def a(position: str, name: str) -> Side:
@@ -197,12 +197,12 @@ def test_another_outcome_of_the_same_commands_is_told_in_words():
 
     run = Driver(then())
     run.signal("s", "confirmed", "x")
-    run.bodies[1] = encode_turn(msgspec.structs.replace(decode_turn(run.bodies[1]), settled=()))
+    run.bodies[1] = encode_turn(msgspec.structs.replace(decode_turn(run.bodies[1]), settled=("m0.9",)))
 
     [*_, last] = problem(run, then).rows
     assert (last.then, last.now, last.differs) == (
-        Side("", "run", "that the run went on with turn 1"),
-        Side("", "run", "a run that goes on"),
+        Side("", "run", "that turn 1 answered m0.9"),
+        Side("", "run", "a run in which it answers nothing"),
         True,
     )
 

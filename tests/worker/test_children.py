@@ -1,5 +1,6 @@
 """Tasks in children: what becomes of those that kill them, of those beside, and of all when it ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from dsl.errors import WorkerLost
 from infinitic.client import Client
+from infinitic.clock import system_clock
 from infinitic.errors import WorkflowCancelled, WorkflowFailed
-from infinitic.events import TaskCompleted
-from infinitic.messages import Message, Outgoing
+from infinitic.events import Heartbeat, TaskCompleted, TaskStarted
+from infinitic.messages import Delivery, Message, Outgoing, TaskRequest, encode_payload, event_of
+from infinitic.serialization import Serializer
 from infinitic.transports.memory import MemoryTransport
 from infinitic.worker import Worker
 from infinitic.worker.applying import DEATHS
@@ -31,10 +35,14 @@ from infinitic.worker.children_pipes import (
     Notes,
     Over,
     Run,
+    Up,
     framed,
     noted,
     notes_file,
 )
+from infinitic.worker.registry import Registry
+from infinitic.worker.tasks import TaskStep
+from infinitic.worker.work import Finished, Said
 from tests.scenarios.given import until
 from tests.worker import brood
 from tests.worker.brood import (
@@ -42,11 +50,15 @@ from tests.worker.brood import (
     SERVICES,
     WORKFLOWS,
     beside,
+    copy,
     crowd,
     doubled,
     many,
     notes,
     one_deadly,
+    perilous,
+    thrices,
+    toil,
     too_late,
     waiting,
 )
@@ -141,6 +153,16 @@ def test_a_task_that_kills_its_process_three_times_alone_fails(house, tmp_path, 
     assert len(notes(tmp_path / "doomed")) in (DEATHS, DEATHS + 1)
 
 
+def test_a_task_whose_process_died_runs_again_with_the_details_of_its_last_heartbeat(house):
+    one = house(1)
+    handle = one.client.start(copy())
+    until(lambda: any(isinstance(turn.event, Heartbeat) for turn in handle.history()))
+    [pid] = one.children
+    os.kill(pid, signal.SIGKILL)
+
+    assert handle.result(20) == "attempt 1 from {'page': 7}"
+
+
 def test_what_ran_beside_a_death_runs_again_and_nothing_that_had_not_begun_is_suspect(house, tmp_path, gate):
     one = house(1)
     handle = one.client.start(beside(str(gate), 5))
@@ -179,9 +201,102 @@ def test_a_task_that_nobody_wants_is_cancelled_in_its_child(house, tmp_path):
     assert pid in one.children
 
 
+def test_a_def_task_that_nobody_wants_is_interrupted_in_its_child_and_what_it_said_has_come(house, tmp_path):
+    one = house(2)
+    handle = one.client.start(toil(str(tmp_path / "toil")))
+    until((tmp_path / "toil.begun").exists)
+    until(lambda: any(isinstance(turn.event, TaskStarted) for turn in handle.history()))
+    handle.cancel()
+    with pytest.raises(WorkflowCancelled):
+        handle.result(60)
+
+    [pid] = until(lambda: notes(tmp_path / "toil.cancelled"))
+    assert pid in one.children
+
+
+def asked(number: int, path: Path) -> Delivery:
+    """A `held` task, that ran when its process died."""
+    arguments = Raw(json.dumps({"path": str(path), "number": number}).encode())
+    message = Message("task", f"t{number}", "w", "w", "r", f"m0.{number}", 1, at=system_clock())
+    message = replace(message, payload=encode_payload(TaskRequest("held", "held", arguments)))
+    return Delivery("service:held", message, number, suspect=True)
+
+
+@pytest.fixture
+def pool():
+    """A pool of one child, and what it says."""
+    said: list[Finished | Said] = []
+    codec = Serializer()
+    step = TaskStep(Registry((), SERVICES, codec=codec), codec, system_clock, "pool")
+    pool = ChildPool(CHILD, 1)
+    yield pool.runner(step, 3, lambda *those: said.extend(those)), said
+    pool.stop()
+
+
+def ends(said: list[Finished | Said]) -> list[tuple[str, str]]:
+    return [
+        (one.task.message.id, type(event_of(Delivery("", one.result.message))).__name__)
+        for one in said
+        if isinstance(one, Finished)
+    ]
+
+
+def test_a_task_that_nobody_wants_does_not_begin_where_it_waits_for_a_child(pool, gate):
+    pool, said = pool
+    pool.submit([asked(1, gate), asked(2, gate)])
+    begun(gate, 1)
+    pool.cancel("t2")
+    with closing(Opened(gate)):
+        until(lambda: len(said) == 2)
+
+    assert ends(said) == [("t2", "AttemptFailed"), ("t1", "TaskCompleted")]
+
+
+def test_a_task_that_nobody_wants_does_not_run_again_when_its_child_died(pool, gate):
+    pool, said = pool
+    pool.submit([asked(1, gate)])
+    [pid] = begun(gate, 1)
+    pool.cancel("t1")
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: said)
+
+    assert ends(said) == [("t1", "AttemptFailed")]
+
+
 def test_a_timeout_holds_in_a_child(house):
     with pytest.raises(WorkflowFailed, match="longer than its timeout"):
         house(1).client.run(too_late(), timeout=60)
+
+
+def test_a_batch_is_gathered_in_a_child_though_it_is_larger_than_its_concurrency(house):
+    assert house(1).client.run(thrices(60), timeout=60) == [[3 * number, 30] for number in range(60)]
+
+
+class Paper:
+    """What a child says to its supervisor, kept."""
+
+    def __init__(self) -> None:
+        self.notes = Notes(notes_file())
+        self.said: list[Up] = []
+
+    def send(self, *frames: Up) -> None:
+        self.said += frames
+
+
+def test_a_child_that_gathers_says_at_once_for_how_many_more_there_is_room():
+    paper = Paper()
+    code = brood.served(paper)
+    request = TaskRequest("thrice", "thrice", Raw(b'{"number": 1}'))
+    message = Message("task", "t", "w", "w", "r", "m0.0", 1, payload=encode_payload(request))
+
+    code.told([Run(1, "service:thrice", message)])
+
+    assert paper.said == [Back((), 3 + 29)]
+    code.close()
+
+
+def test_calls_whose_batch_killed_a_child_run_again_one_by_one(house):
+    assert house(1).client.run(perilous(), timeout=60) == [0, 1, 2]
 
 
 def test_messages_that_no_pipe_has_room_for_arrive(house):

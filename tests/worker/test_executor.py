@@ -11,7 +11,7 @@ import pytest
 from msgspec import Raw
 from msgspec.json import decode, encode
 
-from dsl import task
+from dsl import current_task, task
 from infinitic.events import AnyEvent, AttemptFailed
 from infinitic.messages import Delivery, Message, TaskRequest, encode_payload
 from infinitic.serialization import Serializer
@@ -63,6 +63,14 @@ async def held_async() -> None:
     leave("async")
 
 
+@task
+async def blocking_async() -> None:
+    """Holds up the loop."""
+    enter("blocking")
+    assert go.wait(20)
+    leave("blocking")
+
+
 @task(timeout=0.05)
 def limited() -> None:
     enter("limited")
@@ -78,6 +86,12 @@ def patient() -> None:
 @task(timeout=3600)
 async def patient_async() -> None:
     """The same."""
+
+
+@task(heartbeat=3600)
+def talking() -> None:
+    """Over at once, and says something before."""
+    current_task().heartbeat(1)
 
 
 log: list[tuple[str, str]] = []
@@ -136,6 +150,7 @@ SERVED = [
     quick,
     held,
     held_async,
+    blocking_async,
     limited,
     patient,
     patient_async,
@@ -329,7 +344,7 @@ def test_what_a_task_sets_for_itself_does_not_reach_who_goes_on_in_its_thread(be
     assert seen == [CLEAN] * (2 + before)
 
 
-@pytest.mark.parametrize("name", ["patient", "patient_async"])
+@pytest.mark.parametrize("name", ["patient", "patient_async", "talking"])
 def test_an_attempt_that_is_over_is_not_kept_alive_by_its_timeout(executor, finished, name):
     for at in range(10):
         executor.submit(deliveries(name, 5))
@@ -372,3 +387,15 @@ def test_async_tasks_can_be_cancelled_and_are_when_it_stops(executor, finished):
     executor.stop()
 
     assert not any(thread.name == "infinitic-async" for thread in threading.enumerate())
+
+
+def test_an_async_task_that_is_cancelled_before_the_loop_comes_to_it_is_answered(executor, finished):
+    executor.submit([delivery("blocking_async", 0)])
+    until(lambda: running["blocking"] == 1)
+    executor.submit([delivery("held_async", 1)])
+    executor.cancel("held_async1")
+    go.set()
+
+    assert executor.wait_idle(20)
+    assert ids(finished) == ["blocking_async0", "held_async1"]
+    assert running["async"] == 0

@@ -1,8 +1,12 @@
 """The registry: what cannot be served is refused by name, before a single message is taken."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from dsl import Flow, Retry, Service, Workflow, method, query, sleep, task, workflow
+from dsl import Batch, Flow, Retry, Service, Workflow, method, query, sleep, task, workflow
+from infinitic.engine.alone import ALONE
 from infinitic.errors import RegistrationError
 from infinitic.serialization import Serializer
 from infinitic.worker import Worker
@@ -45,7 +49,7 @@ def test_workflows_and_tasks_are_kept_by_name():
 
     registry = Registry([trip], [Acme, charge], codec=Serializer())
 
-    assert set(registry.programs) == {"trip"}
+    assert set(registry.programs) == {"trip", "infinitic.task"}
     assert set(registry.handlers) == {("Hotels", "book"), ("Hotels", "cancel"), ("charge", "charge")}
     assert registry.services == ("Hotels", "charge")
     assert [one.is_async for one in registry.handlers.values()] == [False, True, False]
@@ -269,6 +273,30 @@ def test_retry_and_timeout_are_those_of_the_worker_then_the_implementation_then_
     assert worker == {"one": (2, 9), "two": (2, 9)}
 
 
+def test_heartbeat_and_interrupt_are_those_of_the_implementation_then_the_contract():
+    class Rooms(Service):
+        @task(heartbeat=4)
+        def one(self) -> int:
+            raise NotImplementedError
+
+        @task(heartbeat=4, interrupt=False)
+        def two(self) -> int:
+            raise NotImplementedError
+
+    class Mine(Rooms):
+        def one(self) -> int:
+            return 1
+
+        @task(heartbeat=3)
+        def two(self) -> int:
+            return 2
+
+    handlers = Registry([], [Mine], codec=Serializer()).handlers
+    told = {key[1]: (one.heartbeat, one.interrupt) for key, one in handlers.items()}
+
+    assert told == {"one": (4_000_000, True), "two": (3_000_000, False)}
+
+
 # ------------------------------------------------------------------------------------------ fingerprints
 
 SOURCE = "from dsl import *\n\n@workflow\ndef trip() -> Flow[None]:\n    yield from sleep(1)\n"
@@ -313,3 +341,174 @@ def test_code_without_source_has_a_fingerprint_too():
 
     assert made("sleep(1)") == made("sleep(1)")
     assert made("sleep(1)") != made("gather()")
+
+
+# ------------------------------------------------------------------------------------------ delegated, batched
+
+
+@task
+def pay(card: str, *, cents: int = 100) -> bool:
+    raise NotImplementedError
+
+
+class Payment:
+    def __init__(self, cents: int, card: str) -> None:
+        self.card, self.cents = card, cents
+
+
+def batching(fn, **options):
+    made = task(batch=Batch(pay, **options))(fn)
+    found = Registry([], [made], codec=Serializer()).handlers["pay", "pay"].batching
+    assert found is not None
+    return found
+
+
+PAY = "pay(card: str, *, cents: int = 100)"
+ONE = pay("visa", cents=5).arguments
+
+
+def test_a_batch_is_served_under_the_name_of_the_task_whose_calls_it_runs():
+    @task(batch=Batch(pay, size=7, wait=2), retry=Retry(max_attempts=2), timeout=3)
+    def pay_all(calls: list[tuple[str, int]]) -> list[bool]:
+        return []
+
+    registry = Registry([], [pay, pay_all], codec=Serializer())
+
+    [((service, name), handler)] = registry.handlers.items()
+    assert (service, name, handler.label, handler.fn) == ("pay", "pay", "pay", pay_all.fn)
+    assert (handler.retry, handler.timeout) == (Retry(max_attempts=2), 3_000_000)
+    assert handler.batching is not None
+    assert (handler.batching.size, handler.batching.wait) == (7, 2_000_000)
+    assert handler.batching.name.endswith("pay_all")
+
+
+def untold(calls): ...
+def of_tuples(calls: list[tuple[str, int]]) -> None: ...
+def of_any(calls: Sequence[Any]) -> None: ...
+def of_some_tuple(calls: list[tuple]) -> None: ...
+def of_many(calls: list[tuple[Any, ...]]) -> None: ...
+def of_payments(calls: list[Payment]) -> None: ...
+
+
+@pytest.mark.parametrize("fn", [untold, of_tuples, of_any, of_some_tuple, of_many])
+def test_an_item_of_a_batch_is_a_tuple_of_the_arguments_in_their_order(fn):
+    assert batching(fn).item(ONE) == ("visa", 5)
+
+
+def test_an_item_of_a_batch_may_be_of_a_class_that_takes_the_arguments_by_name():
+    item = batching(of_payments).item(ONE)
+
+    assert (type(item), item.card, item.cents) == (Payment, "visa", 5)
+
+
+def test_the_key_of_a_batch_takes_the_arguments_as_the_task_does():
+    assert batching(of_tuples, key=lambda card, *, cents: (card, cents)).key(ONE) == ("visa", 5)
+    assert batching(of_tuples, key=dict).key is not None  # nothing is known of its parameters
+    assert batching(of_tuples).key(ONE) is None
+
+
+def wrong_types(calls: list[tuple[str, str]]) -> None: ...
+def too_few(calls: list[tuple[str]]) -> None: ...
+def no_list(calls: dict[str, int]) -> None: ...
+def two(card: str, cents: int) -> None: ...
+def of_numbers(calls: list[int]) -> None: ...
+def of_strangers(calls: list["Stranger"]) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("fn", "said"),
+    [
+        (wrong_types, f"wrong_types takes a list of tuple[str, str], and a call of {PAY} is a tuple[str, int]"),
+        (too_few, f"too_few takes a list of tuple[str], and a call of {PAY} is a tuple[str, int]"),
+        (no_list, "no_list takes dict[str, int], and not a list of calls"),
+        (two, "two(card: str, cents: int) takes 2 arguments, and not one list of calls"),
+        (of_numbers, f"of_numbers takes a list of int, which the arguments of {PAY} do not make. Declare"),
+        (of_strangers, "of_strangers: a type hint cannot be read: name 'Stranger' is not defined"),
+    ],
+)  # fmt: skip
+def test_a_function_that_cannot_take_the_calls_is_refused(fn, said):
+    assert said in refused(services=[task(batch=Batch(pay))(fn)])
+
+
+def test_a_key_that_cannot_be_called_is_refused():
+    made = task(batch=Batch(pay, key=lambda card: card))(of_tuples)
+
+    assert "the key of of_tuples cannot be called with the arguments of pay(card, cents)" in refused(services=[made])
+
+
+def test_who_says_that_a_task_is_delegated():
+    class Office(Service):
+        @task(delegated=True)
+        def sign(self) -> None:
+            raise NotImplementedError
+
+        @task
+        def stamp(self) -> None:
+            raise NotImplementedError
+
+    class Acme(Office):
+        def sign(self) -> None:
+            return None
+
+        @task(delegated=True)
+        def stamp(self) -> None:
+            return None
+
+    handlers = Registry([], [Acme, charge], codec=Serializer()).handlers
+    assert {name: one.delegated for (_, name), one in handlers.items()} == {
+        "sign": True,
+        "stamp": True,
+        "charge": False,
+    }
+
+
+# --- versions ---
+
+
+def numbered(version):
+    return workflow(name="trip", version=version)(trip.fn)
+
+
+def test_versions_of_one_name_are_kept_side_by_side_and_the_highest_is_the_names():
+    two, three = numbered(2), numbered(3)
+    registry = Registry([trip, three, two], codec=Serializer())
+    program = registry.programs["trip"]
+
+    assert (program.definition, program.version) == (three, 3)
+    assert {number: one.definition for number, one in program.versions.items()} == {1: trip, 2: two, 3: three}
+    assert [one.versions for one in registry.every_program if one.name == "trip"] == [program.versions] * 3
+
+
+def test_two_of_one_name_and_version_are_refused():
+    assert "two workflows are named 'trip', of version 2." in refused(workflows=[numbered(2), trip, numbered(2)])
+
+
+def test_the_fingerprint_of_a_name_is_that_of_all_its_versions():
+    def printed(*workflows, **options):
+        return Registry(workflows, codec=Serializer(), **options).fingerprints["trip"]
+
+    two, three = numbered(2), numbered(3)
+    assert printed(trip, two) == printed(two, trip)
+    assert len({printed(trip), printed(two), printed(trip, two), printed(trip, three), printed(trip, two, three)}) == 5
+
+
+def test_what_the_workflow_says_of_comparing_goes_before_what_the_worker_says():
+    mine = workflow(name="mine", check="off")(trip.fn)
+    registry = Registry([trip, mine], codec=Serializer(), check="names")
+
+    checks = {name: one.check for name, one in registry.programs.items() if name != ALONE}
+    assert checks == {"trip": "names", "mine": "off"}
+    assert Registry([trip], codec=Serializer()).programs["trip"].check == "strict"
+
+
+def test_code_that_is_compared_in_another_way_has_another_fingerprint():
+    prints = {
+        Registry([trip], codec=Serializer(), check=one).fingerprints["trip"] for one in ("strict", "names", "off")
+    }
+
+    assert len(prints) == 3
+
+
+def test_a_way_to_compare_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match=r"Worker\(check=\) takes one of 'strict', 'names', 'off', not 'loose'"):
+        Worker("memory://", workflows=[trip], check="loose")

@@ -6,6 +6,7 @@ from dsl import Channel, Flow, sleep, task, workflow
 from infinitic.engine.instance import Diverged
 from infinitic.errors import InfiniticError
 from infinitic.topics import service_topic
+from infinitic.transports.memory import MemoryConsumer
 from infinitic.worker import loading, sweeps
 from tests.worker.given import RUN, Hand, Town
 
@@ -127,7 +128,7 @@ def suspended_by_wrong_code(town: Town, count: int, able: int) -> list[str]:
     """*count* instances that wait for their number, which came while wrong code ran; and then *able* others."""
     ids = [f"j{number:03}" for number in range(count + able)]
     right = release(town, ["a", "b"], "first")
-    [journey] = [one.definition for one in right.registry.programs.values()]
+    journey = right.registry.programs["journey"].definition
     for number, one in enumerate(ids):
         town.start(journey(int(number >= count)), one, run=f"{number:032x}")
     right.work()
@@ -161,6 +162,17 @@ def test_an_instance_that_this_code_cannot_continue_is_offered_to_it_once(town, 
     assert {len(town.stored(one).inbox) for one in ids} == {1}
 
 
+def test_what_this_very_code_could_not_continue_it_does_not_try_after_a_restart_either(town, replays):
+    [one] = suspended_by_wrong_code(town, count=1, able=0)
+    replays.clear()
+    again = release(town, ["x", "x"], "wrong")
+    town.signal("journey", one, "numbers", 8)
+    sweep_for_minutes(town, again, 3)
+
+    assert replays == []
+    assert len(town.stored(one).inbox) == 2
+
+
 def test_instances_that_this_code_cannot_continue_hide_no_other(town, monkeypatch):
     monkeypatch.setattr(sweeps, "PAGE", 3)
     *stuck, last = suspended_by_wrong_code(town, count=10, able=1)
@@ -181,6 +193,114 @@ def test_an_instance_that_other_code_could_not_continue_is_offered_to_the_right_
 
     assert [bytes(town.record(one).value) for one in ids] == [b"7"] * 4
     assert [town.stored(one).inbox for one in ids] == [()] * 4
+
+
+# ------------------------------------------------------------------- while both old and new code run
+
+
+@pytest.fixture
+def _kept_keys(monkeypatch):
+    """The broker goes on giving a key to the same worker while that is there, as one that tells them by a hash does."""
+    monkeypatch.setattr(MemoryConsumer, "release", lambda self, keys: None)
+
+
+@pytest.mark.usefixtures("_kept_keys")
+def test_an_instance_whose_key_lies_with_code_that_cannot_continue_it_goes_on_elsewhere(town):
+    new = release(town, ["a"], "new")
+    journey = new.registry.programs["journey"].definition
+    town.start(journey(0), "j")
+    new.work()
+    new.crash()
+    old = release(town, ["x"], "old")
+    town.signal("journey", "j", "numbers", 7)
+    old.step()
+    assert (town.record("j").status, town.record("j").fingerprint) == ("suspended", "old")
+    new = release(town, ["a"], "new")
+    version = town.stored("j").version
+    for _ in range(5):
+        town.clock.go_on(0.5)
+        new.sweeper.sweep()
+        new.step()
+        old.step()
+
+    assert bytes(town.record("j").value) == b"7"
+    assert town.events("j") == ["Started", "TaskCompleted", "SignalReceived"]
+    assert town.stored("j").version.inbox == version.inbox + 1
+    assert town.waiting("workflow:journey") == []
+
+
+@pytest.mark.usefixtures("_kept_keys")
+def test_what_comes_next_for_such_an_instance_goes_on_with_the_next_sweep(town):
+    @workflow(name="journey")
+    def listening() -> Flow[list[int]]:
+        one, two = (yield from numbers.receive()), (yield from numbers.receive())
+        return [one, two, (yield from numbers.receive())]
+
+    def listener(stamp: str) -> Hand:
+        hand = town.conductor(listening)
+        hand.registry.programs["journey"].fingerprint = stamp
+        return hand
+
+    new = listener("new")
+    town.start(listening(), "j")
+    new.work()
+    new.crash()
+    old = release(town, ["x"], "old")
+    new = listener("new")
+    for number, sweeps_needed in ((1, 3), (2, 1), (3, 1)):
+        town.signal("journey", "j", "numbers", number)
+        old.step()
+        for _ in range(sweeps_needed):
+            assert town.record("j").status == "suspended"
+            town.clock.go_on(0.5)
+            new.sweeper.sweep()
+            new.step()
+            old.step()
+        assert town.stored("j").inbox == ()
+
+    assert bytes(town.record("j").value) == b"[1,2,3]"
+
+
+def test_two_codes_that_both_cannot_continue_an_instance_do_not_try_it_in_turn_for_ever(town, replays):
+    ids = suspended_by_wrong_code(town, count=3, able=0)
+    hands = [release(town, [word, "b"], word) for word in ("y", "z")]
+    for _ in range(3):
+        for hand in hands:
+            sweep_for_minutes(town, hand, 3)
+    versions = [town.stored(one).version for one in ids]
+    replays.clear()
+    for _ in range(20):
+        for hand in hands:
+            sweep_for_minutes(town, hand, 3)
+
+    assert [town.stored(one).version for one in ids] == versions
+    assert replays == []
+    town.signal("journey", ids[0], "numbers", 8)
+    for hand in (*hands, *hands):
+        sweep_for_minutes(town, hand, 3)
+    assert sorted(replays) == [ids[0]]  # one knew it, and put the signal by; the other tried what is new
+    assert len(town.stored(ids[0]).inbox) == 2
+
+
+def test_instances_that_two_codes_cannot_continue_hide_no_other(town, monkeypatch):
+    monkeypatch.setattr(sweeps, "PAGE", 3)
+    suspended_by_wrong_code(town, count=10, able=0)
+    hands = [release(town, words, stamp) for stamp, words in (("y", ["y", "b"]), ("z", ["z", "c"]))]
+    for _ in range(3):
+        for hand in hands:
+            sweep_for_minutes(town, hand, 5)
+    able, unable = hands
+    journey = able.registry.programs["journey"].definition
+    town.start(journey(1), "last")
+    able.work()
+    able.conductor.cache.drop("last")
+    able.conductor.workflows.release(["last"])
+    town.signal("journey", "last", "numbers", 9)
+    unable.step()
+    assert town.record("last").fingerprint == "z"
+    sweep_for_minutes(town, able, 5)
+
+    assert bytes(town.record("last").value) == b"9"
 
 
 # ------------------------------------------------------------------------- outputs that were not sent

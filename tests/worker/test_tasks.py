@@ -3,13 +3,14 @@
 import pytest
 from msgspec import Raw
 from msgspec.json import decode, encode
+from msgspec.structs import replace
 
-from dsl import DoNotRetry, Retry, RetryIn, current_task, task
+from dsl import Cancelled, DoNotRetry, Retry, RetryIn, current_task, task
 from dsl.context import TASK
 from dsl.policies import Retry as Policy
 from infinitic.engine.issuing import task_options
 from infinitic.errors import DecodeError, EncodeError
-from infinitic.events import AnyEvent, AttemptFailed, TaskCompleted
+from infinitic.events import AnyEvent, AttemptFailed, Heartbeat, TaskCompleted, TaskStarted
 from infinitic.messages import Delivery, Message, Outgoing, TaskRequest, encode_payload
 from infinitic.serialization import Serializer, error_value, rebuild
 from infinitic.topics import service_topic, workflow_topic
@@ -41,7 +42,14 @@ def plain(number: int = 1) -> int:
 
 
 CODEC = Serializer()
-STEP = TaskStep(Registry([], [halve, plain], codec=CODEC), CODEC, Clock(), "me")
+
+
+@task(delegated=True)
+def asked(number: int) -> float | None:
+    return None
+
+
+STEP = TaskStep(Registry([], [halve, plain, asked], codec=CODEC), CODEC, Clock(), "me")
 
 
 def delivery(name="halve", arguments=None, attempt=1, deaths=0, **fields):
@@ -235,3 +243,164 @@ def test_a_policy_survives_its_way_through_json():
     again = retry_of(decode(encode(options(plain().options(retry=policy))["retry"])), Odd())
 
     assert again == policy
+
+
+def test_a_delegated_attempt_that_returns_says_that_somebody_else_will_answer():
+    one = attempt(name="asked", attempt=2)
+    STEP.begin(one)
+
+    assert event_of(STEP.succeeded(one, None)) == TaskStarted("", "m0.0", 2, "me", NOON, delegated=True)
+    assert isinstance(event_of(STEP.failed(one, ValueError("no"))), AttemptFailed)
+
+
+def test_what_a_delegated_attempt_returns_is_ignored_with_a_warning(caplog):
+    one = attempt(name="asked")
+    STEP.succeeded(one, None)
+    assert caplog.messages == []
+
+    STEP.succeeded(one, 0.5)
+
+    assert caplog.messages == [
+        "asked is delegated: what its function returned is ignored, and it waits for client.complete('t1', …)"
+    ]
+
+
+# --- what an attempt says while it runs, and what it is not allowed any more ---
+
+
+@task(heartbeat=5, timeout=9, retry=Retry(max_attempts=2, initial=0))
+def watched(number: int) -> int:
+    return number
+
+
+@task(retry=Retry(max_attempts=9, decide=lambda attempt, error: attempt / 4 if attempt < 3 else None))
+def decided(number: int) -> int:
+    return number
+
+
+@task(retry=Retry(decide=lambda attempt, error: "soon"))  # type: ignore[arg-type,return-value]  # what the test is about
+def undecided(number: int) -> int:
+    return number
+
+
+WATCHED = TaskStep(Registry([], [watched, decided, undecided], codec=CODEC), CODEC, Clock(), "me")
+
+
+def watched_attempt(name="watched", **fields) -> Attempt:
+    made = WATCHED.attempt(delivery(name, **fields))
+    assert isinstance(made, Attempt)
+    return made
+
+
+def test_an_attempt_tells_that_it_began_and_that_it_goes_on():
+    one = watched_attempt(attempt=3)
+    WATCHED.begin(one)
+    one.pulse.heartbeat({"page": 2})
+
+    assert event_of(WATCHED.started(one, one.heartbeat)) == TaskStarted("", "m0.0", 3, "me", NOON, 5_000_000)
+    beat = event_of(WATCHED.heartbeat(one))
+    assert (type(beat), beat.attempt, bytes(beat.details)) == (Heartbeat, 3, b'{"page":2}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, (5, True)), ({"options": {"heartbeat": 1_000_000}}, (1, True))],
+)
+def test_the_heartbeat_is_the_calls_before_the_tasks(fields, expected):
+    one = watched_attempt(**fields)
+
+    assert (one.heartbeat, one.is_watched) == expected
+    assert (attempt().heartbeat, attempt().is_watched, attempt(watched=True).is_watched) == (None, False, True)
+
+
+def test_a_task_knows_what_the_attempts_before_said_last():
+    one = watched_attempt(details=Raw(b'{"page":2}'))
+    WATCHED.begin(one)
+
+    assert current_task().details == {"page": 2}
+    assert not current_task().cancelled
+    one.pulse.cancelled = True
+    assert current_task().cancelled
+    with pytest.raises(Cancelled):
+        current_task().heartbeat()
+
+
+def test_what_broke_a_limit_says_which_and_how_long_it_was():
+    one = watched_attempt()
+    WATCHED.begin(one)
+    one.pulse.heartbeat(7)
+    told = [event_of(WATCHED.overran(one, limit)) for limit in ("timeout", "heartbeat")]
+
+    assert [(one.error.message, one.timed_out, one.limit, bytes(one.details)) for one in told] == [
+        ("watched took longer than its timeout of 9 s", True, "", b"7"),
+        ("watched said nothing for longer than its heartbeat of 5 s", True, "heartbeat", b"7"),
+    ]
+
+
+def test_what_nobody_wants_any_more_does_not_begin():
+    one = watched_attempt()
+    one.pulse.cancelled = True
+
+    with pytest.raises(Cancelled):
+        WATCHED.begin(one)
+
+
+def test_after_one_that_fell_silent_the_policy_is_asked_before_the_next_runs():
+    silent = error_value(TimeoutError("silence"))
+    assert isinstance(WATCHED.attempt(delivery("watched", attempt=2, lost=True, previous=silent)), Attempt)
+    refused = WATCHED.attempt(delivery("watched", attempt=3, lost=True, previous=silent))
+    assert isinstance(refused, Outgoing)
+    event = event_of(refused)
+
+    assert (event.attempt, event.retry_in, event.timed_out, event.limit, event.began) == (3, None, True, "heartbeat", 0)
+    assert (event.error.summary, event.worker) == ("TimeoutError: silence", "me")
+
+
+def test_an_attempt_that_waited_too_long_for_a_worker_does_not_begin():
+    options = {"queue_timeout": 1_000_000}
+    late = delivery("watched", options=options)
+    fresh = replace(late, message=replace(late.message, at=NOON - 3_000_000))
+    assert isinstance(WATCHED.attempt(fresh), Attempt)
+    refused = WATCHED.attempt(replace(late, message=replace(late.message, at=NOON - 3_000_001)))
+    assert isinstance(refused, Outgoing)
+    event = event_of(refused)
+
+    assert (event.limit, event.timed_out, event.began, event.retry_in) == ("queue_timeout", True, 0, None)
+    assert event.error.message == "no worker began watched within its queue_timeout of 1 s"
+
+
+def test_an_attempt_that_ran_when_its_process_died_has_not_waited_for_a_worker():
+    late = delivery("watched", options={"queue_timeout": 1_000_000})
+    late = replace(late, message=replace(late.message, at=NOON - 3_000_001), suspect=True)
+
+    assert isinstance(WATCHED.attempt(late), Attempt)
+
+
+def test_a_function_of_the_policy_decides():
+    failures = [WATCHED.failed(watched_attempt("decided", attempt=number), Odd("no")) for number in (1, 2, 3)]
+
+    assert [event_of(one).retry_in for one in failures] == [250_000, 500_000, None]
+
+
+def test_a_function_that_gives_no_delay_ends_the_attempts_and_the_error_says_so():
+    event = event_of(WATCHED.failed(watched_attempt("undecided"), Odd("no")))
+
+    assert event.retry_in is None
+    assert event.error.notes == (
+        "the retry policy could not decide: TypeError: Retry() takes seconds or a timedelta, not 'soon'",
+    )
+
+
+def test_a_policy_of_another_language_whose_first_delay_is_over_its_longest_is_taken_as_it_is_meant():
+    assert retry_of({"initial": 90, "maximum": 60}, ValueError()).initial == 60
+
+
+class RateLimited(RetryIn):
+    """An error class of one's own that knows its delay."""
+
+    def __init__(self) -> None:
+        super().__init__(7, "too fast")
+
+
+def test_an_error_class_of_ones_own_may_know_its_delay():
+    assert failed(RateLimited()).retry_in == 7_000_000

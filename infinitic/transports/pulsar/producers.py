@@ -81,11 +81,12 @@ class Producers:
         receipts = Receipts(len(batch))
         for outgoing, body in batch:
             topic, message = outgoing.topic, outgoing.message
-            names = (message.kind, message.id, message.workflow_id, message.run, message.position, str(message.attempt))
+            names = (message.kind, message.id, message.workflow_id, message.run, message.position, message.attempt)
             if problem := receipts.problems.get(topic):  # who comes behind must not overtake
                 receipts.settle(topic, problem)
             else:
-                self._send((topic, *names), receipts, partial(self._hand_over, outgoing, body))
+                # with the payload: an attempt says several things, which have no id
+                self._send((topic, *names, bytes(message.payload)), receipts, partial(self._hand_over, outgoing, body))
         self._await(receipts)
 
     def put_by(self, topic: str, data: bytes, key: str, facts: dict[str, str]) -> None:

@@ -1,3 +1,4 @@
+-- version 1
 -- A message until it is acknowledged. owner is the consumer that has it (0: any may take it).
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice: it is the receipt

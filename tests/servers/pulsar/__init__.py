@@ -43,7 +43,7 @@ class Pulsar(Server):
         """
         super().__init__(within, port, durable=durable)
         self.http_port, self.bookie_port = free_port(), free_port()
-        self.heap = heap or ("1g" if durable else "512m")
+        self.heap = heap or "2g"  # thousands of tests make a namespace each
         self._settings = settings or {}
         self._key = os.urandom(32) if auth else b""
 
