@@ -7,7 +7,7 @@ Each line that it reads is an order; it forks, tells the child's process id, wai
 import json
 import logging
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -127,7 +127,9 @@ class Nursery:
 
     def _is_heard(self, seconds: float) -> bool:
         assert self._process.stdout is not None
-        return bool(select.select([self._process.stdout], [], [], seconds)[0])
+        with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor over 1,023
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            return bool(selector.select(seconds))
 
     def close(self) -> None:
         self.send(signal.SIGKILL)

@@ -139,6 +139,7 @@ def test_a_run_names_the_servers_to_its_command_gives_back_its_status_and_ends_t
     assert (code, answers(port_of(out))) == (status, False)
 
 
+@pytest.mark.timeout(400)  # a run starts a server, where others of the suite start theirs
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_ends_its_command_and_its_servers(surroundings, number):
     with begun(
